@@ -1,0 +1,2 @@
+//! Placeholder until its first program is built.
+#![forbid(unsafe_code)]

@@ -1,0 +1,73 @@
+//! Files beyond what std offers: syncs of contents and names, locks, fifos.
+
+use crate::fd::check;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Makes the names in directory `dir` durable. Linux keeps a new name only in memory until its directory is synced.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?.sync_all()
+}
+
+/// Asks the system to start writing the contents of `file` out, without waiting: a later sync then waits less.
+/// Only a hint, so failure is ignored.
+pub fn start_writeback(file: &File) {
+    // SAFETY: a hint on an open descriptor; it touches no memory.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Makes everything written to the file system that holds `file` durable, in one go.
+pub fn sync_file_system(file: &File) -> io::Result<()> {
+    // SAFETY: syncfs only takes an open descriptor.
+    check(unsafe { libc::syncfs(file.as_raw_fd()) })?;
+    Ok(())
+}
+
+/// Creates a file that must not exist yet (O_EXCL), for writing, with `mode` under the umask.
+pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Opens a file for reading without ever blocking on a fifo that stands in its place.
+pub fn open_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// Opens a fifo's reading end at once, whether or not anybody writes (O_NONBLOCK).
+pub fn open_fifo_reader(path: &Path) -> io::Result<OwnedFd> {
+    Ok(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?.into())
+}
+
+/// Opens for writing at once (O_NONBLOCK): a fifo that nobody reads gives ENXIO.
+pub fn open_write_nonblocking(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// Takes the exclusive lock (flock) of `file`; waits for it if `wait`, else `Ok(false)` says that another holds it.
+/// The lock lasts until the file is closed.
+pub fn lock(file: &File, wait: bool) -> io::Result<bool> {
+    let how = if wait { libc::LOCK_EX } else { libc::LOCK_EX | libc::LOCK_NB };
+    loop {
+        // SAFETY: flock only takes an open descriptor.
+        match check(unsafe { libc::flock(file.as_raw_fd(), how) }) {
+            Ok(_) => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // A blocking lock that an alarm interrupts is the caller's time limit.
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Makes a fifo with `mode` under the umask.
+pub fn make_fifo(path: &Path, mode: u32) -> io::Result<()> {
+    Ok(nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(mode))?)
+}
+
+/// Sets the modification and access time of `path` to `seconds` since 1970.
+pub fn set_mtime(path: &Path, seconds: i64) -> io::Result<()> {
+    let t = nix::sys::time::TimeSpec::new(seconds, 0);
+    Ok(nix::sys::stat::utimensat(nix::fcntl::AT_FDCWD, path, &t, &t, nix::sys::stat::UtimensatFlags::FollowSymlink)?)
+}

@@ -1,0 +1,21 @@
+//! The operating system: start-up, descriptors, spawning, ids, locks, fifos, signals, timeouts and syncs.
+//!
+//! This is the only crate of the house with `unsafe` code; each block holds one call and says why it is right there.
+//! It knows nothing about mail.
+#![allow(unsafe_code)]
+
+pub mod env;
+pub mod error;
+pub mod exit;
+pub mod fd;
+pub mod fs;
+pub mod opt;
+pub mod poll;
+pub mod process;
+pub mod signal;
+pub mod spawn;
+pub mod start;
+pub mod time;
+pub mod user;
+
+pub use exit::Exit;

@@ -1,0 +1,63 @@
+//! The way into a program: an own C-style `main` instead of the standard library's.
+//!
+//! The standard library's start-up would open /dev/null on descriptors 0 to 2 that are closed, ignore SIGPIPE, and
+//! spend system calls on handlers that one-shot programs never need (spec/reliability.md 4.3). With [`program!`] a
+//! program starts as a C program does: closed descriptors stay closed and signals stay as the parent left them.
+
+use crate::Exit;
+use std::ffi::{CStr, c_char, c_int};
+
+/// The arguments after argv[0]; they live as long as the process.
+pub type Args = Vec<&'static [u8]>;
+
+/// Makes `fn run(args: sys::start::Args) -> sys::Exit` the entry point of this program.
+///
+/// The source file needs `#![cfg_attr(not(test), no_main)]` at its top.
+#[macro_export]
+macro_rules! program {
+    ($run:path) => {
+        #[cfg(not(test))]
+        #[allow(unsafe_code)]
+        // SAFETY: the C runtime calls the one `main` of the program, with its argc and argv.
+        #[unsafe(no_mangle)]
+        extern "C" fn main(argc: core::ffi::c_int, argv: *const *const core::ffi::c_char) -> core::ffi::c_int {
+            $crate::start::enter(argc, argv, $run)
+        }
+    };
+}
+
+static mut ARGV0: &[u8] = b"";
+
+/// argv[0] as the program was called, without directories.
+pub fn program_name() -> &'static [u8] {
+    // SAFETY: written once by `enter` before anything else runs, only read afterwards, and there are no threads.
+    let name = unsafe { ARGV0 };
+    name.rsplit(|&b| b == b'/').next().unwrap_or(name)
+}
+
+/// Called by [`program!`] only.
+#[doc(hidden)]
+pub fn enter(argc: c_int, argv: *const *const c_char, run: fn(Args) -> Exit) -> c_int {
+    let count = usize::try_from(argc).unwrap_or(0);
+    let mut args = Args::with_capacity(count);
+    for i in 0..count {
+        // SAFETY: the C runtime promises `argc` pointers to NUL-ended strings that live as long as the process.
+        let arg = unsafe { CStr::from_ptr(*argv.add(i)) };
+        args.push(arg.to_bytes());
+    }
+    if !args.is_empty() {
+        let name = args.remove(0);
+        // SAFETY: the first thing the only thread does; see `program_name`.
+        unsafe { ARGV0 = name };
+    }
+    std::panic::set_hook(Box::new(report_bug));
+    let code = run(args).0;
+    c_int::from(code)
+}
+
+/// A panic is a bug: one line on fd 2, no backtrace whatever the environment says; then the process aborts, which
+/// every parent in the system takes for a temporary failure.
+fn report_bug(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+    crate::error::complain(&[b"fatal: internal bug at ", place.as_bytes()]);
+}

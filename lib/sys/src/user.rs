@@ -1,0 +1,34 @@
+//! The user database, through the C library and so through the site's name service. Only qmail-getpw and the password
+//! checkers may ask it: in a static program the C library may crash on it (spec/dependencies.md 4.2).
+
+use crate::process::{Gid, Uid};
+use std::io;
+
+/// An account as the name service knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Login name.
+    pub name: Vec<u8>,
+    /// User id.
+    pub uid: Uid,
+    /// Primary group id.
+    pub gid: Gid,
+    /// Home directory.
+    pub home: Vec<u8>,
+}
+
+/// Looks `name` up; `Ok(None)`: surely no such account. A name that is not UTF-8 names no account.
+pub fn by_name(name: &[u8]) -> io::Result<Option<Account>> {
+    use std::os::unix::ffi::OsStringExt;
+    let Ok(text) = std::str::from_utf8(name) else { return Ok(None) };
+    if text.is_empty() || text.contains('\0') {
+        return Ok(None);
+    }
+    let found = nix::unistd::User::from_name(text)?;
+    Ok(found.map(|u| Account {
+        name: u.name.into_bytes(),
+        uid: Uid(u.uid.as_raw()),
+        gid: Gid(u.gid.as_raw()),
+        home: u.dir.into_os_string().into_vec(),
+    }))
+}
