@@ -5,8 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod layout;
+pub mod log;
+pub mod route;
+pub mod trigger;
 
 pub use client::{Submission, Verdict};
+pub use layout::{Channel, Layout, MessNum};
 
 /// The longest address that qmail-queue takes, counted with its closing NUL (bytes).
 pub const ADDRESS_MAX: usize = 1003;
