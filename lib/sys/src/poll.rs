@@ -54,8 +54,10 @@ pub fn wait(list: &mut [Interest], limit: Option<Duration>) -> io::Result<usize>
     });
     let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let mask = crate::signal::mask_while_waiting();
+    // Without a mask of its own the call leaves the present one in force.
+    let mask = mask.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the array holds `len` pollfds, the timespec and the mask live through the call.
-    let n = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, spec, &mask) };
+    let n = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, spec, mask) };
     if n == -1 {
         let e = io::Error::last_os_error();
         if e.kind() == io::ErrorKind::Interrupted {

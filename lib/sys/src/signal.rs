@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM};
+pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ};
 
 /// Bit n: signal n arrived and was not taken yet.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
@@ -96,20 +96,32 @@ pub fn alarm(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
-/// The mask in force while waiting: the present one without the caught signals.
-pub(crate) fn mask_while_waiting() -> libc::sigset_t {
+/// Sends SIGALRM to this process in `seconds` and then every second; [`alarm`] with 0 cancels.
+pub fn alarm_repeating(seconds: u32) {
+    let after = |s: libc::time_t| libc::timeval { tv_sec: s, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: after(1), it_value: after(libc::time_t::from(seconds)) };
+    // SAFETY: `timer` is complete; the old value is not asked for.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+}
+
+/// The mask in force while waiting: the present one without the caught signals; `None` if none was ever caught, which
+/// spares most programs a system call for each wait.
+pub(crate) fn mask_while_waiting() -> Option<libc::sigset_t> {
+    let caught = CAUGHT.load(Ordering::SeqCst);
+    if caught == 0 {
+        return None;
+    }
     // SAFETY: all-zero is a valid place for a signal set.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: with a null new set the call only stores the present mask.
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, std::ptr::null(), &mut set) };
-    let caught = CAUGHT.load(Ordering::SeqCst);
     for s in 1..32 {
         if caught & (1 << s) != 0 {
             // SAFETY: the set was initialised by sigprocmask.
             unsafe { libc::sigdelset(&mut set, s) };
         }
     }
-    set
+    Some(set)
 }
 
 /// The signals that a child must get back with their default action.
