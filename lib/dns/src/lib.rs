@@ -1,2 +1,137 @@
-//! Placeholder until its first program is built.
+//! Names and addresses: one small blocking interface to the DNS.
+//!
+//! A [`Resolver`] costs nothing until its first look-up; only then /etc/resolv.conf is read and the engine set up.
+//! Every name is taken as fully qualified: the search list of resolv.conf is used only by programs that ask for it
+//! with [`Resolver::candidates`], never for mail routing. The hosts file and the name service are not consulted.
+//!
+//! CNAMEs are followed, at most [`CNAME_MAX`] of them; what comes back is only of the type that was asked for.
+//! Names come back without the final dot, the root as an empty name, and bytes that have no place in a host name in
+//! the notation of RFC 1035 5.1.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod connected;
+mod engine;
+mod name;
+
+use engine::Engine;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use std::cell::OnceCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The most CNAMEs that one look-up follows; a longer chain, or a loop, is a temporary failure.
+pub const CNAME_MAX: usize = 10;
+
+/// What a look-up came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<T> {
+    /// At least one record of the wanted type.
+    Found(Vec<T>),
+    /// The name exists, but has no record of this type.
+    NoRecords,
+    /// There is no such name, or it can be none (an empty label, one over 63 bytes).
+    NoSuchName,
+    /// No answer, or one that does not make sense: it may be otherwise later.
+    Temporary,
+}
+
+impl<T> Answer<T> {
+    /// The records; an empty list if there are surely none, `None` if that could not be found out.
+    pub fn records(self) -> Option<Vec<T>> {
+        match self {
+            Answer::Found(list) => Some(list),
+            Answer::NoRecords | Answer::NoSuchName => Some(Vec::new()),
+            Answer::Temporary => None,
+        }
+    }
+}
+
+/// A mail exchanger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mx {
+    /// The lower, the better.
+    pub preference: u16,
+    /// Its name; empty is the root, the sign of a domain without mail (RFC 7505).
+    pub name: Vec<u8>,
+}
+
+/// Asks the name servers of /etc/resolv.conf, 127.0.0.1 if it names none.
+#[derive(Default)]
+pub struct Resolver {
+    engine: OnceCell<Engine>,
+}
+
+impl Resolver {
+    /// A resolver that is not set up yet.
+    pub fn new() -> Resolver {
+        Resolver::default()
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.get_or_init(Engine::start)
+    }
+
+    /// The IPv4 addresses of `name`.
+    pub fn a(&self, name: &[u8]) -> Answer<Ipv4Addr> {
+        self.look_up(name, RecordType::A, |data| match data {
+            RData::A(a) => Some(a.0),
+            _ => None,
+        })
+    }
+
+    /// The IPv6 addresses of `name`.
+    pub fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr> {
+        self.look_up(name, RecordType::AAAA, |data| match data {
+            RData::AAAA(a) => Some(a.0),
+            _ => None,
+        })
+    }
+
+    /// The mail exchangers of `name`, in the order of the answer.
+    pub fn mx(&self, name: &[u8]) -> Answer<Mx> {
+        self.look_up(name, RecordType::MX, |data| match data {
+            RData::MX(mx) => Some(Mx { preference: mx.preference, name: name::to_bytes(&mx.exchange) }),
+            _ => None,
+        })
+    }
+
+    /// The texts of `name`, the strings of each record joined without a separator.
+    pub fn txt(&self, name: &[u8]) -> Answer<Vec<u8>> {
+        self.look_up(name, RecordType::TXT, |data| match data {
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
+        })
+    }
+
+    /// The name that `name` is an alias of. Only this one step is looked at.
+    pub fn cname(&self, name: &[u8]) -> Answer<Vec<u8>> {
+        self.look_up(name, RecordType::CNAME, |data| match data {
+            RData::CNAME(target) => Some(name::to_bytes(target)),
+            _ => None,
+        })
+    }
+
+    /// The names of an address.
+    pub fn ptr(&self, address: IpAddr) -> Answer<Vec<u8>> {
+        self.look_up(&name::of_address(address), RecordType::PTR, |data| match data {
+            RData::PTR(target) => Some(name::to_bytes(target)),
+            _ => None,
+        })
+    }
+
+    /// The fully qualified names that `name` may stand for by the search list of resolv.conf, in the order in which
+    /// they are to be tried. A name with a final dot stands for itself alone.
+    pub fn candidates(&self, name: &[u8]) -> Vec<Vec<u8>> {
+        name::candidates(name, self.engine().search(), self.engine().ndots())
+    }
+
+    fn look_up<T>(&self, name: &[u8], kind: RecordType, pick: fn(&RData) -> Option<T>) -> Answer<T> {
+        match name::parse(name) {
+            Some(name) => self.engine().look_up(name, kind, pick),
+            None => Answer::NoSuchName,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The engine behind the interface: hickory's transport (UDP, repeats, TCP for truncated answers, checks of id and
+//! question), driven by a single-threaded runtime, one name server after the other as resolv.conf lists them.
+//!
+//! hickory's own high-level resolver is not used: it answers some names by itself (localhost, 127/8, the hosts file)
+//! and asks two servers at once, neither of which an administrator who looks at resolv.conf would expect.
+
+use crate::connected::Connected;
+use crate::name::to_bytes;
+use crate::{Answer, CNAME_MAX};
+use hickory_resolver::config::{NameServerConfig, ResolverOpts};
+
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use std::sync::Arc;
+
+/// Where the name servers stand.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Name servers beyond this many are not asked (MAXNS of the C library).
+const SERVERS_MAX: usize = 3;
+
+/// Everything that a look-up needs. Each server is a pool of its own, so that the order of asking is ours.
+pub struct Engine {
+    runtime: Option<tokio::runtime::Runtime>,
+    servers: Vec<NameServerPool<Connected>>,
+    request: DnsRequestOptions,
+    attempts: usize,
+    search: Vec<Vec<u8>>,
+    ndots: usize,
+}
+
+/// What one question to the servers came to.
+enum Reply {
+    Records(Box<DnsResponse>),
+    NoRecords,
+    NoSuchName,
+    Failed,
+}
+
+impl Engine {
+    /// Reads resolv.conf and sets the runtime up. What goes wrong makes every look-up fail temporarily.
+    pub fn start() -> Engine {
+        // A missing file and an unreadable one are treated alike: the classic default is a server on this host.
+        Engine::from_text(&std::fs::read(RESOLV_CONF).unwrap_or_default(), None)
+    }
+
+    /// Sets up from the text of a resolv.conf; `port` other than 53 is for tests.
+    pub fn from_text(text: &[u8], port: Option<u16>) -> Engine {
+        let local = [text, b"\nnameserver 127.0.0.1\n"].concat();
+        let parsed = parse_resolv_conf(text).or_else(|_| parse_resolv_conf(&local));
+        let (config, options) = parsed.or_else(|_| parse_resolv_conf("nameserver 127.0.0.1\n")).unwrap_or_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok();
+        let mut search: Vec<Vec<u8>> = config.search().iter().map(to_bytes).collect();
+        if search.is_empty() {
+            search.extend(config.domain().map(to_bytes));
+        }
+        let mut request = DnsRequestOptions::default();
+        request.use_edns = options.edns0;
+        let (attempts, ndots) = (options.attempts.max(1), options.ndots);
+        let servers = config.name_servers().iter().take(SERVERS_MAX);
+        let servers = servers.filter_map(|s| pool(s.clone(), &options, port)).collect();
+        Engine { runtime, servers, request, attempts, search, ndots }
+    }
+
+    /// The search list, without final dots.
+    pub fn search(&self) -> &[Vec<u8>] {
+        &self.search
+    }
+
+    /// How many dots make a name that is tried as it is first.
+    pub fn ndots(&self) -> usize {
+        self.ndots
+    }
+
+    #[cfg(test)]
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Asks for the records of `kind`, follows CNAMEs, and keeps what `pick` takes.
+    pub fn look_up<T>(&self, mut name: Name, kind: RecordType, pick: fn(&RData) -> Option<T>) -> Answer<T> {
+        let mut followed = 0;
+        loop {
+            let response = match self.ask(&name, kind) {
+                Reply::Records(response) => response,
+                Reply::NoRecords => return Answer::NoRecords,
+                Reply::NoSuchName => return Answer::NoSuchName,
+                Reply::Failed => return Answer::Temporary,
+            };
+            // Only records of the name in question count, and of those it is an alias of: the order in which a
+            // server lists a chain is not fixed, so each step searches the whole answer.
+            let asked = name.clone();
+            loop {
+                let here = || response.answers.iter().filter(|r| r.name == name);
+                let found: Vec<T> = here().filter(|r| r.record_type() == kind).filter_map(|r| pick(&r.data)).collect();
+                if !found.is_empty() {
+                    return Answer::Found(found);
+                }
+                let alias = here().find_map(|r| match &r.data {
+                    RData::CNAME(target) => Some(target.0.clone()),
+                    _ => None,
+                });
+                let Some(target) = alias else { break };
+                followed += 1;
+                if followed > CNAME_MAX {
+                    return Answer::Temporary;
+                }
+                name = target;
+            }
+            if name == asked {
+                // Other records of the name: none of this type. Records of other names only: a confused server.
+                let known = response.answers.iter().any(|r| r.name == name);
+                return if known { Answer::NoRecords } else { Answer::Temporary };
+            }
+            if response.response_code == ResponseCode::NXDomain {
+                return Answer::NoSuchName;
+            }
+            // The chain leads out of this answer: its end is asked for by itself.
+            name.set_fqdn(true);
+        }
+    }
+
+    /// One question: each server in turn, `attempts` times around. Only an answer about the name ends it; a server
+    /// that refuses, fails or is silent makes the next one be asked.
+    fn ask(&self, name: &Name, kind: RecordType) -> Reply {
+        let Some(runtime) = &self.runtime else { return Reply::Failed };
+        for _ in 0..self.attempts {
+            for server in &self.servers {
+                let query = Query::query(name.clone(), kind);
+                match runtime.block_on(server.lookup(query, self.request).first_answer()) {
+                    Ok(response) => return Reply::Records(Box::new(response)),
+                    Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
+                        ResponseCode::NXDomain => return Reply::NoSuchName,
+                        ResponseCode::NoError => return Reply::NoRecords,
+                        _ => {}
+                    },
+                    Err(_) => {}
+                }
+            }
+        }
+        Reply::Failed
+    }
+}
+
+fn pool(mut server: NameServerConfig, options: &ResolverOpts, port: Option<u16>) -> Option<NameServerPool<Connected>> {
+    if let Some(port) = port {
+        for connection in &mut server.connections {
+            connection.port = port;
+        }
+    }
+    let mut options = options.clone();
+    options.num_concurrent_reqs = 1;
+    let context = Arc::new(PoolContext::new(options, TlsConfig::new().ok()?));
+    Some(NameServerPool::from_config([server], context, Connected::default()))
+}

@@ -1,0 +1,231 @@
+//! Look-ups against a small name server on loopback.
+
+use crate::engine::Engine;
+use crate::{Answer, Mx, Resolver};
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, MX, TXT};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// What the server says to a question: code and answer section; `None`: silence.
+type Zone = fn(&str, RecordType) -> Option<(ResponseCode, Vec<Record>)>;
+
+fn name(text: &str) -> Name {
+    Name::from_labels(text.split('.').map(str::as_bytes)).unwrap()
+}
+
+fn record(owner: &str, data: RData) -> Record {
+    Record::from_rdata(name(owner), 60, data)
+}
+
+fn address(owner: &str, last: u8) -> Record {
+    record(owner, RData::A(A(Ipv4Addr::new(192, 0, 2, last))))
+}
+
+fn alias(owner: &str, target: &str) -> Record {
+    record(owner, RData::CNAME(CNAME(name(target))))
+}
+
+fn answer(packet: &[u8], zone: Zone, cut: bool) -> Option<Vec<u8>> {
+    let mut m = Message::from_vec(packet).unwrap();
+    let question = m.queries[0].clone();
+    let owner = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    let (code, records) = zone(&owner, question.query_type())?;
+    m.metadata.message_type = MessageType::Response;
+    m.metadata.response_code = code;
+    if cut {
+        m.metadata.truncation = true;
+    } else {
+        m.add_answers(records);
+    }
+    Some(m.to_vec().unwrap())
+}
+
+/// A resolver whose only server is `zone`; `cut` makes every UDP answer truncated.
+fn resolver(zone: Zone, cut: bool) -> Resolver {
+    let (udp, tcp, port) = loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if let Ok(udp) = UdpSocket::bind(("127.0.0.1", port)) {
+            break (udp, tcp, port);
+        }
+    };
+    std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok((n, from)) = udp.recv_from(&mut buf) {
+            if let Some(reply) = answer(&buf[..n], zone, cut) {
+                udp.send_to(&reply, from).unwrap();
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        for stream in tcp.incoming() {
+            let (mut stream, mut len) = (stream.unwrap(), [0; 2]);
+            while stream.read_exact(&mut len).is_ok() {
+                let mut packet = vec![0; usize::from(u16::from_be_bytes(len))];
+                stream.read_exact(&mut packet).unwrap();
+                let reply = answer(&packet, zone, false).unwrap();
+                stream.write_all(&u16::try_from(reply.len()).unwrap().to_be_bytes()).unwrap();
+                stream.write_all(&reply).unwrap();
+            }
+        }
+    });
+    with(&format!("nameserver 127.0.0.1\noptions timeout:1 attempts:1\nsearch x.test y.test\n"), port)
+}
+
+fn with(text: &str, port: u16) -> Resolver {
+    let r = Resolver::new();
+    assert!(r.engine.set(Engine::from_text(text.as_bytes(), Some(port))).is_ok());
+    r
+}
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, last)
+}
+
+#[test]
+fn answers_are_told_apart_and_filtered_by_type() {
+    let r = resolver(
+        |owner, kind| {
+            let ok = |list| Some((ResponseCode::NoError, list));
+            match (owner, kind) {
+                ("two.test", RecordType::A) => ok(vec![address("two.test", 1), address("TWO.test", 2)]),
+                ("mixed.test", RecordType::A) => {
+                    ok(vec![record("mixed.test", RData::TXT(TXT::new(vec!["x".into()]))), address("other.test", 9)])
+                }
+                ("foreign.test", _) => ok(vec![address("other.test", 9)]),
+                ("two.test", _) => ok(vec![]),
+                ("broken.test", _) => Some((ResponseCode::ServFail, vec![])),
+                ("refused.test", _) => Some((ResponseCode::Refused, vec![])),
+                ("mx.test", RecordType::MX) => ok(vec![
+                    record("mx.test", RData::MX(MX::new(10, name("a.test")))),
+                    record("mx.test", RData::MX(MX::new(0, Name::root()))),
+                ]),
+                ("txt.test", RecordType::TXT) => {
+                    ok(vec![record("txt.test", RData::TXT(TXT::from_bytes(vec![b"a\xff", b"", b"b"])))])
+                }
+                ("4.3.2.127.in-addr.arpa", RecordType::PTR) => ok(vec![record(
+                    "4.3.2.127.in-addr.arpa",
+                    RData::PTR(hickory_resolver::proto::rr::rdata::PTR(name("h.test"))),
+                )]),
+                ("localhost", RecordType::A) => ok(vec![address("localhost", 7)]),
+                _ => Some((ResponseCode::NXDomain, vec![])),
+            }
+        },
+        false,
+    );
+    assert_eq!(r.a(b"Two.test"), Answer::Found(vec![ip(1), ip(2)]));
+    assert_eq!(r.a(b"two.test."), Answer::Found(vec![ip(1), ip(2)]));
+    assert_eq!(r.aaaa(b"two.test"), Answer::NoRecords);
+    assert_eq!(r.a(b"mixed.test"), Answer::NoRecords);
+    assert_eq!(r.a(b"foreign.test"), Answer::Temporary);
+    assert_eq!(r.a(b"none.test"), Answer::NoSuchName);
+    assert_eq!(r.a(b"no..test"), Answer::NoSuchName);
+    assert_eq!(r.a(b"broken.test"), Answer::Temporary);
+    assert_eq!(r.a(b"refused.test"), Answer::Temporary);
+    let mx = |preference, name: &[u8]| Mx { preference, name: name.to_vec() };
+    assert_eq!(r.mx(b"mx.test"), Answer::Found(vec![mx(10, b"a.test"), mx(0, b"")]));
+    assert_eq!(r.txt(b"txt.test"), Answer::Found(vec![b"a\xffb".to_vec()]));
+    // Names that the engine's high-level half would answer by itself.
+    assert_eq!(r.ptr("127.2.3.4".parse().unwrap()), Answer::Found(vec![b"h.test".to_vec()]));
+    assert_eq!(r.a(b"localhost"), Answer::Found(vec![ip(7)]));
+    assert_eq!(r.candidates(b"h"), [&b"h.x.test"[..], b"h.y.test", b"h"]);
+}
+
+#[test]
+fn d1_cname_chains_are_followed_within_limits() {
+    let r = resolver(
+        |owner, kind| {
+            let ok = |list| Some((ResponseCode::NoError, list));
+            match owner {
+                "www.test" if kind == RecordType::CNAME => ok(vec![alias("www.test", "mid.test")]),
+                // The chain in one answer, in no order.
+                "www.test" => {
+                    ok(vec![address("end.test", 1), alias("mid.test", "end.test"), alias("www.test", "mid.test")])
+                }
+                // The rest of the chain has to be asked for.
+                "far.test" => ok(vec![alias("far.test", "www.test")]),
+                "nowhere.test" => Some((ResponseCode::NXDomain, vec![alias("nowhere.test", "gone.test")])),
+                "loop.test" => ok(vec![alias("loop.test", "pool.test")]),
+                "pool.test" => ok(vec![alias("pool.test", "loop.test")]),
+                "self.test" => ok(vec![alias("self.test", "self.test")]),
+                "nodata.test" => ok(vec![alias("nodata.test", "end.test")]),
+                "end.test" => ok(vec![]),
+                long => {
+                    let n: usize = long.trim_start_matches('c').parse().unwrap();
+                    match n {
+                        0 => ok(vec![address(long, 5)]),
+                        n => ok(vec![alias(long, &format!("c{}", n - 1))]),
+                    }
+                }
+            }
+        },
+        false,
+    );
+    assert_eq!(r.a(b"www.test"), Answer::Found(vec![ip(1)]));
+    assert_eq!(r.a(b"far.test"), Answer::Found(vec![ip(1)]));
+    assert_eq!(r.cname(b"www.test"), Answer::Found(vec![b"mid.test".to_vec()]));
+    assert_eq!(r.a(b"nowhere.test"), Answer::NoSuchName);
+    assert_eq!(r.a(b"nodata.test"), Answer::NoRecords);
+    assert_eq!(r.a(b"loop.test"), Answer::Temporary);
+    assert_eq!(r.a(b"self.test"), Answer::Temporary);
+    assert_eq!(r.a(b"c10"), Answer::Found(vec![ip(5)]));
+    assert_eq!(r.a(b"c11"), Answer::Temporary);
+}
+
+#[test]
+fn d1_a_truncated_answer_is_asked_for_again_over_tcp() {
+    let r = resolver(
+        |owner, _| {
+            let owner = owner.to_owned();
+            Some((ResponseCode::NoError, (0..200).map(|n| address(&owner, n)).collect()))
+        },
+        true,
+    );
+    assert_eq!(r.a(b"many.test"), Answer::Found((0..200).map(ip).collect()));
+}
+
+#[test]
+fn d1_garbage_and_silence_are_temporary() {
+    let r = resolver(|owner, _| (owner != "silent.test").then_some((ResponseCode::FormErr, vec![])), false);
+    assert_eq!(r.a(b"odd.test"), Answer::Temporary);
+    let start = Instant::now();
+    assert_eq!(r.a(b"silent.test"), Answer::Temporary);
+    assert!(start.elapsed() < Duration::from_secs(3), "one attempt of one second");
+}
+
+#[test]
+fn a_server_that_refuses_connections_fails_at_once() {
+    // Bound and closed again: nobody listens there.
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let r = with("nameserver 127.0.0.1\n", port);
+    let start = Instant::now();
+    assert_eq!(r.mx(b"a.test"), Answer::Temporary);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_next_server_is_asked_when_one_refuses() {
+    let udp = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok((n, from)) = udp.recv_from(&mut buf) {
+            let zone: Zone = |owner, _| Some((ResponseCode::NoError, vec![address(owner, 3)]));
+            udp.send_to(&answer(&buf[..n], zone, false).unwrap(), from).unwrap();
+        }
+    });
+    let r = with("nameserver 127.0.0.1\nnameserver 127.0.0.2\n", port);
+    assert_eq!(r.a(b"a.test"), Answer::Found(vec![ip(3)]));
+}
+
+#[test]
+fn without_a_name_server_line_this_host_is_asked() {
+    for text in ["", "search x.test\n", "garbage\0\nnameserver nonsense\n"] {
+        let engine = Engine::from_text(text.as_bytes(), Some(1));
+        assert_eq!(engine.servers(), 1, "{text:?}");
+    }
+    assert_eq!(Engine::from_text(b"search x.test\n", None).search(), [b"x.test"]);
+}
