@@ -14,6 +14,7 @@ pub mod opt;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod socket;
 pub mod spawn;
 pub mod start;
 pub mod time;

@@ -161,12 +161,18 @@ pub fn wait(pid: Pid) -> io::Result<Ended> {
 
 /// A child that has ended, if there is one; never waits.
 pub fn reap() -> Option<(Pid, Ended)> {
+    reap_status().map(|(pid, status)| (pid, Ended::from_status(status)))
+}
+
+/// Like [`reap`], with the system's wait status as a number, as tcpserver has always logged it: 256 times the exit
+/// code, or the number of the signal, 128 more if it left a core.
+pub fn reap_status() -> Option<(Pid, i32)> {
     loop {
         let mut status = 0;
         // SAFETY: `status` is a valid place for the answer.
         match check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }) {
             Ok(0) => return None,
-            Ok(pid) => return Some((Pid(pid), Ended::from_status(status))),
+            Ok(pid) => return Some((Pid(pid), status)),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }

@@ -64,6 +64,24 @@ impl Program {
 
     /// Starts the program. An `Err` covers all that can go wrong up to and including exec; no child is left then.
     pub fn start(&self) -> io::Result<Pid> {
+        match self.start_saying(&[]) {
+            Ok(pid) => Ok(pid),
+            Err((error, child)) => {
+                if let Some(pid) = child {
+                    // The child exited without exec; nobody else may take its status.
+                    let _ = crate::process::wait(pid);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Like [`Program::start`], but before the program runs the child writes `said` to this process's descriptor 2, in
+    /// one go, with its own process id in decimal between the pieces. At most 8 pieces; a failure to say is ignored.
+    ///
+    /// When something goes wrong after the child was made, its id is in the error: it has ended with code 111 and is
+    /// still to be waited for.
+    pub fn start_saying(&self, said: &[&[u8]]) -> Result<Pid, (io::Error, Option<Pid>)> {
         let argv = pointers(&self.argv);
         let env = match &self.env {
             Some(e) => e.clone(),
@@ -72,7 +90,8 @@ impl Program {
         let envp = pointers(env.list());
         // Descriptors that a later dup2 would overwrite are moved out of the way first.
         let highest = self.fds.iter().flat_map(|&(t, f)| [t, f]).max().unwrap_or(0).max(2);
-        let mut job = Job { program: self, argv: argv.as_ptr(), envp: envp.as_ptr(), above: highest + 1, error: 0 };
+        let (argv, envp) = (argv.as_ptr(), envp.as_ptr());
+        let mut job = Job { program: self, argv, envp, above: highest + 1, said, error: 0 };
         let before = block_all();
         let mut stack = vec![0u8; STACK_BYTES];
         let top = stack.as_mut_ptr().wrapping_add(STACK_BYTES - (stack.as_ptr() as usize + STACK_BYTES) % 16);
@@ -88,13 +107,11 @@ impl Program {
         };
         let result = crate::fd::check(pid);
         restore(&before);
-        let pid = Pid(result?);
+        let pid = Pid(result.map_err(|e| (e, None))?);
         // SAFETY: `job` is a live local; the child wrote to it through the pointer above, which a plain read may miss.
         let error = unsafe { std::ptr::read_volatile(&job.error) };
         if error != 0 {
-            // The child exited without exec; nobody else may take its status.
-            let _ = crate::process::wait(pid);
-            return Err(io::Error::from_raw_os_error(error));
+            return Err((io::Error::from_raw_os_error(error), Some(pid)));
         }
         Ok(pid)
     }
@@ -108,7 +125,8 @@ impl Program {
         };
         let envp = pointers(env.list());
         let highest = self.fds.iter().flat_map(|&(t, f)| [t, f]).max().unwrap_or(0).max(2);
-        let mut job = Job { program: self, argv: argv.as_ptr(), envp: envp.as_ptr(), above: highest + 1, error: 0 };
+        let (argv, envp) = (argv.as_ptr(), envp.as_ptr());
+        let mut job = Job { program: self, argv, envp, above: highest + 1, said: &[], error: 0 };
         // SAFETY: the job's pointers are live; this process has one thread and becomes the program.
         let code = unsafe { arrange_and_exec(&mut job) };
         io::Error::from_raw_os_error(code)
@@ -123,18 +141,56 @@ struct Job<'a> {
     argv: *const *const c_char,
     envp: *const *const c_char,
     above: RawFd,
+    said: &'a [&'a [u8]],
     error: c_int,
 }
 
 extern "C" fn child(job: *mut c_void) -> c_int {
-    // SAFETY: `start` passes a pointer to its live job and waits; nobody else uses it meanwhile.
+    // SAFETY: `start_saying` passes a pointer to its live job and waits; nobody else uses it meanwhile.
     let job = unsafe { &mut *job.cast::<Job<'_>>() };
-    // SAFETY: this runs in the child made by `start`, with all signals blocked.
+    say(job.said);
+    // SAFETY: this runs in the child made by `start_saying`, with all signals blocked.
     let error = unsafe { arrange_and_exec(job) };
     // SAFETY: `job` is live; volatile, since the parent reads it after what looks to the compiler like a plain call.
     unsafe { std::ptr::write_volatile(&mut job.error, error) };
     // SAFETY: _exit ends the child without touching the memory it shares with its parent.
-    unsafe { libc::_exit(127) }
+    unsafe { libc::_exit(libc::c_int::from(crate::Exit::TEMPORARY.0)) }
+}
+
+/// Writes the pieces with this process's id between them. Like `arrange_and_exec` without any allocation.
+fn say(pieces: &[&[u8]]) {
+    if pieces.is_empty() {
+        return;
+    }
+    let mut digits = [0u8; 10];
+    let mut first = digits.len();
+    // SAFETY: getpid has no conditions.
+    let mut n = unsafe { libc::getpid() }.unsigned_abs();
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (n % 10) as u8;
+        first -= 1;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    let pid = digits.get(first..).unwrap_or_default();
+    let mut list = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 16];
+    let mut count = 0;
+    for (i, piece) in pieces.iter().enumerate() {
+        for part in [if i == 0 { &[] } else { pid }, piece] {
+            if let Some(place) = list.get_mut(count) {
+                *place = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+                count += 1;
+            }
+        }
+    }
+    // SAFETY: the vector holds `count` entries, at most 16, of live memory that the call only reads.
+    unsafe { libc::writev(2, list.as_ptr(), count as c_int) };
+    // If nobody reads descriptor 2 any more a SIGPIPE is pending now; ignoring it for a moment throws it away, so that
+    // the program lives. `arrange_and_exec` then gives the signal its default action.
+    // SAFETY: an invalid signal number is all that can be wrong here.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// Puts descriptors, directory, ids and signals into place and execs; returns the errno of what failed. Only raw
@@ -258,6 +314,14 @@ mod tests {
     fn failure_to_exec_is_an_error_and_leaves_no_child() {
         let e = Program::new(b"/nonexistent/x", &[b"x"]).unwrap().start().unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_child_says_its_id_and_a_failed_one_is_handed_back() {
+        let said: &[&[u8]] = &[b"", b" is my id; again: ", b"\n"];
+        let (error, child) = Program::new(b"/nonexistent/x", &[b"x"]).unwrap().start_saying(said).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(wait(child.unwrap()).unwrap(), Ended::Exit(111));
     }
 
     #[test]

@@ -1,0 +1,140 @@
+//! TCP sockets beyond what std offers: listening with a chosen backlog and interface, connecting from a chosen address.
+
+use crate::poll::{Interest, wait};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
+use std::ffi::OsStr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+/// The step at which [`listen`] failed, with what the system said.
+#[derive(Debug)]
+pub enum NoListener {
+    /// No socket could be had.
+    Create(io::Error),
+    /// The address is not ours, not allowed, or taken.
+    Bind(io::Error),
+    /// The system refuses to listen.
+    Listen(io::Error),
+}
+
+/// How [`listen`] is to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Where. Port 0: any that is free.
+    pub address: SocketAddr,
+    /// For an IPv6 address: take IPv4 clients on the same socket, too.
+    pub dual_stack: bool,
+    /// How many connections may wait until they are accepted; the system has a limit of its own.
+    pub backlog: u32,
+}
+
+/// Makes a listening socket, close-on-exec, that does not block in accept.
+pub fn listen(how: &Listening) -> Result<TcpListener, NoListener> {
+    let fd = stream_socket(how.address).map_err(NoListener::Create)?;
+    let set = || -> nix::Result<()> {
+        socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if how.address.is_ipv6() {
+            socket::setsockopt(&fd, sockopt::Ipv6V6Only, &!how.dual_stack)?;
+        }
+        socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(how.address))
+    };
+    set().map_err(|e| NoListener::Bind(e.into()))?;
+    let most = i32::try_from(how.backlog).unwrap_or(i32::MAX);
+    let backlog = Backlog::new(most).unwrap_or(Backlog::MAXCONN);
+    socket::listen(&fd, backlog).map_err(|e| NoListener::Listen(e.into()))?;
+    Ok(TcpListener::from(fd))
+}
+
+/// Connects to `to` within `limit`, from the address `from` if one is given. The stream does not block.
+pub fn connect(from: Option<IpAddr>, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let end = Instant::now() + limit;
+    let fd = stream_socket(to)?;
+    if let Some(ip) = from {
+        socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))?;
+    }
+    match socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) => return Ok(fd.into()),
+        Err(nix::Error::EINPROGRESS) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let mut interest = Interest::write(fd.as_raw_fd());
+    while wait(std::slice::from_mut(&mut interest), Some(end.saturating_duration_since(Instant::now())))? == 0 {
+        if Instant::now() >= end {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+    }
+    let stream = TcpStream::from(fd);
+    match stream.take_error()? {
+        None => Ok(stream),
+        Some(e) => Err(e),
+    }
+}
+
+fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket::socket(family, SockType::Stream, flags, None)?)
+}
+
+/// Forgets the IP options (source routes) that the client of an IPv4 connection sent. Old systems may not know them at
+/// all, so failure is no error.
+pub fn kill_ip_options(stream: &TcpStream) {
+    // SAFETY: with length 0 the kernel reads nothing through the null pointer.
+    unsafe { libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, std::ptr::null(), 0) };
+}
+
+/// The number of a network interface, as an IPv6 scope; `None` if there is no such interface.
+pub fn interface_number(name: &[u8]) -> Option<u32> {
+    nix::net::if_::if_nametoindex(OsStr::from_bytes(name)).ok()
+}
+
+/// The name of the network interface `number`.
+pub fn interface_name(number: u32) -> Option<Vec<u8>> {
+    Some(nix::net::if_::if_indextoname(number).ok()?.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    fn listener(address: &str, dual_stack: bool) -> Result<TcpListener, NoListener> {
+        listen(&Listening { address: address.parse().unwrap(), dual_stack, backlog: 100_000 })
+    }
+
+    #[test]
+    fn a_stream_comes_from_the_address_it_was_told_to() {
+        let server = listener("127.0.0.1:0", false).unwrap();
+        server.set_nonblocking(false).unwrap();
+        let to = server.local_addr().unwrap();
+        let mut client = connect(Some("127.0.0.9".parse().unwrap()), to, Duration::from_secs(5)).unwrap();
+        let (mut served, from) = server.accept().unwrap();
+        assert_eq!(from.ip(), "127.0.0.9".parse::<IpAddr>().unwrap());
+        kill_ip_options(&served);
+        client.write_all(b"x").unwrap();
+        drop(client);
+        let mut got = Vec::new();
+        served.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"x");
+    }
+
+    #[test]
+    fn the_failing_step_is_named() {
+        let first = listener("127.0.0.1:0", false).unwrap();
+        let taken = first.local_addr().unwrap().to_string();
+        assert!(matches!(listener(&taken, false), Err(NoListener::Bind(_))));
+        drop(first);
+        let refused = connect(None, taken.parse().unwrap(), Duration::from_secs(5)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn interfaces_have_numbers_and_names() {
+        let number = interface_number(b"lo").unwrap();
+        assert_eq!(interface_name(number), Some(b"lo".to_vec()));
+        assert_eq!(interface_number(b"no such thing"), None);
+    }
+}
