@@ -4,21 +4,26 @@
 //! attempt would wait for the whole time limit. On a connected socket the system reports the refusal at once, and
 //! drops what other hosts send.
 
-use hickory_resolver::net::runtime::{RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime};
+use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 
-/// hickory's own provider of sockets and timers, but for [`RuntimeProvider::bind_udp`].
+type Soon<'a, T> = Pin<Box<dyn Send + Future<Output = io::Result<T>> + 'a>>;
+
+/// hickory's own provider of sockets and timers, but for the UDP sockets.
 #[derive(Clone, Default)]
 pub struct Connected(TokioRuntimeProvider);
 
 impl RuntimeProvider for Connected {
     type Handle = TokioHandle;
     type Timer = TokioTime;
-    type Udp = <TokioRuntimeProvider as RuntimeProvider>::Udp;
+    type Udp = Socket;
     type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
 
     fn create_handle(&self) -> TokioHandle {
@@ -30,21 +35,53 @@ impl RuntimeProvider for Connected {
         server: SocketAddr,
         from: Option<SocketAddr>,
         limit: Option<Duration>,
-    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Tcp>>>> {
+    ) -> Soon<'static, Self::Tcp> {
         self.0.connect_tcp(server, from, limit)
     }
 
-    fn bind_udp(
-        &self,
-        local: SocketAddr,
-        server: SocketAddr,
-    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
+    fn bind_udp(&self, local: SocketAddr, server: SocketAddr) -> Soon<'static, Socket> {
         Box::pin(async move {
-            let socket = tokio::net::UdpSocket::bind(local).await?;
-            // The trait advises against this for the sake of systems on which sending with an address then fails;
-            // Linux ignores the address if it is the connected one.
+            let socket = UdpSocket::bind(local).await?;
+            // The trait advises against this for the sake of systems on which sending with an address then fails.
+            // Linux takes the address if it is the connected one.
             socket.connect(server).await?;
-            Ok(socket)
+            Ok(Socket(socket))
         })
+    }
+}
+
+/// A connected UDP socket.
+pub struct Socket(UdpSocket);
+
+impl DnsUdpSocket for Socket {
+    type Time = TokioTime;
+
+    fn poll_recv_from(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+        DnsUdpSocket::poll_recv_from(&self.0, cx, buf)
+    }
+
+    /// Waits for a packet or an error; the runtime's own receiving waits for packets only.
+    fn recv_from<'a, 'b, 'c>(&'a self, buf: &'b mut [u8]) -> Soon<'c, (usize, SocketAddr)>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        Box::pin(async move {
+            loop {
+                let ready = self.0.ready(Interest::READABLE | Interest::ERROR).await?;
+                if ready.is_error() {
+                    return Err(self.0.take_error()?.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into()));
+                }
+                match self.0.try_recv_from(buf) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    done => return done,
+                }
+            }
+        })
+    }
+
+    fn poll_send_to(&self, cx: &mut Context<'_>, buf: &[u8], target: SocketAddr) -> Poll<io::Result<usize>> {
+        DnsUdpSocket::poll_send_to(&self.0, cx, buf, target)
     }
 }
