@@ -23,6 +23,10 @@ macro_rules! program {
         extern "C" fn main(argc: core::ffi::c_int, argv: *const *const core::ffi::c_char) -> core::ffi::c_int {
             $crate::start::enter(argc, argv, $run)
         }
+
+        // In a test build nothing else refers to it, and all that it calls would be dead code.
+        #[cfg(test)]
+        const _: fn($crate::start::Args) -> $crate::Exit = $run;
     };
 }
 
