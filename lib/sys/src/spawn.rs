@@ -5,6 +5,8 @@ use crate::process::{Gid, Pid, Uid};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A program to be started: the file, its arguments, and what it gets.
 ///
@@ -64,16 +66,22 @@ impl Program {
 
     /// Starts the program. An `Err` covers all that can go wrong up to and including exec; no child is left then.
     pub fn start(&self) -> io::Result<Pid> {
-        match self.start_saying(&[]) {
-            Ok(pid) => Ok(pid),
-            Err((error, child)) => {
-                if let Some(pid) = child {
-                    // The child exited without exec; nobody else may take its status.
-                    let _ = crate::process::wait(pid);
-                }
-                Err(error)
+        self.try_start().map_err(NotStarted::into_error)
+    }
+
+    /// Like [`Program::start`], for those who must tell the reasons apart.
+    ///
+    /// A child with ids of its own may be stopped by its new user just before it execs. Its parent waits for it no
+    /// longer than [`PATIENCE`] then and takes it for started; should it fail later, it ends with
+    /// [`crate::Exit::TEMPORARY`].
+    pub fn try_start(&self) -> Result<Pid, NotStarted> {
+        self.launch(&[]).map_err(|(why, child)| {
+            if let Some(pid) = child {
+                // The child exited without exec; nobody else may take its status.
+                let _ = crate::process::wait(pid);
             }
-        }
+            why
+        })
     }
 
     /// Like [`Program::start`], but before the program runs the child writes `said` to this process's descriptor 2, in
@@ -82,83 +90,189 @@ impl Program {
     /// When something goes wrong after the child was made, its id is in the error: it has ended with code 111 and is
     /// still to be waited for.
     pub fn start_saying(&self, said: &[&[u8]]) -> Result<Pid, (io::Error, Option<Pid>)> {
-        let argv = pointers(&self.argv);
-        let env = match &self.env {
-            Some(e) => e.clone(),
-            None => Env::inherit(),
-        };
-        let envp = pointers(env.list());
-        // Descriptors that a later dup2 would overwrite are moved out of the way first.
-        let highest = self.fds.iter().flat_map(|&(t, f)| [t, f]).max().unwrap_or(0).max(2);
-        let (argv, envp) = (argv.as_ptr(), envp.as_ptr());
-        let mut job = Job { program: self, argv, envp, above: highest + 1, said, error: 0 };
+        self.launch(said).map_err(|(why, child)| (why.into_error(), child))
+    }
+
+    fn launch(&self, said: &[&[u8]]) -> Result<Pid, (NotStarted, Option<Pid>)> {
+        release_parked();
+        let task = Box::into_raw(Box::new(Task::new(self, said)));
+        // CLONE_VFORK holds this process until the child has exec'd or exited. With other ids that would put this
+        // process at the mercy of a user who sends the child SIGSTOP, so the kernel is asked to tell instead.
+        let until = if self.ids.is_some() { libc::CLONE_CHILD_CLEARTID } else { libc::CLONE_VFORK };
+        // SAFETY: the task is live, and no child uses it yet.
+        let (top, busy) = unsafe { ((*task).stack_top(), (*task).busy.as_ptr()) };
+        let (no_tid, no_tls) = (std::ptr::null_mut::<libc::pid_t>(), std::ptr::null_mut::<c_void>());
+        let flags = libc::CLONE_VM | until | libc::SIGCHLD;
         let before = block_all();
-        let mut stack = vec![0u8; STACK_BYTES];
-        let top = stack.as_mut_ptr().wrapping_add(STACK_BYTES - (stack.as_ptr() as usize + STACK_BYTES) % 16);
-        // SAFETY: the child runs `child` on a stack of its own; CLONE_VFORK holds this process until the child has
-        // exec'd or exited, so the borrowed job and the stack outlive its use of them; all signals are blocked.
-        let pid = unsafe {
-            libc::clone(
-                child,
-                top.cast::<c_void>(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-                std::ptr::from_mut(&mut job).cast::<c_void>(),
-            )
-        };
-        let result = crate::fd::check(pid);
+        // SAFETY: the child runs `child` on the task's own stack with all signals blocked; the task outlives its use of
+        // it: either CLONE_VFORK holds this process, or the task is freed only when the kernel has cleared `busy`.
+        let pid = unsafe { libc::clone(child, top.cast(), flags, task.cast::<c_void>(), no_tid, no_tls, busy) };
+        let pid = crate::fd::check(pid).map(Pid);
+        // SAFETY: the atomic is part of the live task.
+        let left = pid.is_err() || self.ids.is_none() || wait_until_zero(unsafe { &(*task).busy }, PATIENCE);
         restore(&before);
-        let pid = Pid(result.map_err(|e| (e, None))?);
-        // SAFETY: `job` is a live local; the child wrote to it through the pointer above, which a plain read may miss.
-        let error = unsafe { std::ptr::read_volatile(&job.error) };
-        if error != 0 {
-            return Err((io::Error::from_raw_os_error(error), Some(pid)));
+        let pid = match pid {
+            Ok(pid) if !left => {
+                park(task);
+                return Ok(pid);
+            }
+            pid => pid,
+        };
+        // SAFETY: no child uses the task any more; the pointer came from a box.
+        let task = unsafe { Box::from_raw(task) };
+        let pid = pid.map_err(|e| (NotStarted::Fork(e), None))?;
+        let error = task.error.load(Ordering::SeqCst);
+        if error == 0 {
+            return Ok(pid);
         }
-        Ok(pid)
+        let error = io::Error::from_raw_os_error(error);
+        let why = match task.stage.load(Ordering::SeqCst) {
+            STAGE_EXEC => NotStarted::Exec(error),
+            STAGE_IDS => NotStarted::Ids(error),
+            _ => NotStarted::Arrange(error),
+        };
+        Err((why, Some(pid)))
     }
 
     /// Becomes the program. Returns only the error that prevented it.
     pub fn exec(&self) -> io::Error {
-        let argv = pointers(&self.argv);
-        let env = match &self.env {
-            Some(e) => e.clone(),
-            None => Env::inherit(),
-        };
-        let envp = pointers(env.list());
-        let highest = self.fds.iter().flat_map(|&(t, f)| [t, f]).max().unwrap_or(0).max(2);
-        let (argv, envp) = (argv.as_ptr(), envp.as_ptr());
-        let mut job = Job { program: self, argv, envp, above: highest + 1, said: &[], error: 0 };
-        // SAFETY: the job's pointers are live; this process has one thread and becomes the program.
-        let code = unsafe { arrange_and_exec(&mut job) };
+        let task = Task::new(self, &[]);
+        // SAFETY: the task's pointers are live; this process has one thread and becomes the program.
+        let code = unsafe { arrange_and_exec(&task) };
         io::Error::from_raw_os_error(code)
     }
 }
 
-/// Room for the few frames between clone and exec.
-const STACK_BYTES: usize = 16384;
-
-struct Job<'a> {
-    program: &'a Program,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    above: RawFd,
-    said: &'a [&'a [u8]],
-    error: c_int,
+/// What kept a program from being started.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// There could be no new process.
+    Fork(io::Error),
+    /// Descriptors or the directory could not be put into place.
+    Arrange(io::Error),
+    /// The user and group could not be taken on.
+    Ids(io::Error),
+    /// The program could not be executed.
+    Exec(io::Error),
 }
 
-extern "C" fn child(job: *mut c_void) -> c_int {
-    // SAFETY: `start_saying` passes a pointer to its live job and waits; nobody else uses it meanwhile.
-    let job = unsafe { &mut *job.cast::<Job<'_>>() };
-    say(job.said);
-    // SAFETY: this runs in the child made by `start_saying`, with all signals blocked.
-    let error = unsafe { arrange_and_exec(job) };
-    // SAFETY: `job` is live; volatile, since the parent reads it after what looks to the compiler like a plain call.
-    unsafe { std::ptr::write_volatile(&mut job.error, error) };
+impl NotStarted {
+    /// What the system said, whatever it was about.
+    pub fn into_error(self) -> io::Error {
+        match self {
+            NotStarted::Fork(e) | NotStarted::Arrange(e) | NotStarted::Ids(e) | NotStarted::Exec(e) => e,
+        }
+    }
+}
+
+/// How long a child with other ids may take from clone to exec before its parent goes on without knowing.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+/// Room for the few frames between clone and exec.
+const STACK_BYTES: usize = 16384;
+const STAGE_IDS: c_int = 1;
+const STAGE_EXEC: c_int = 2;
+
+/// All that a child reads and writes between clone and exec, in one place that can outlive the call that started it.
+struct Task {
+    program: Program,
+    _env: Env,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    above: RawFd,
+    said: Vec<Vec<u8>>,
+    stack: Vec<u8>,
+    /// Not 0 while the child uses this; the kernel clears it (CLONE_CHILD_CLEARTID).
+    busy: AtomicI32,
+    error: AtomicI32,
+    stage: AtomicI32,
+}
+
+impl Task {
+    fn new(program: &Program, said: &[&[u8]]) -> Task {
+        let program = program.clone();
+        let env = program.env.clone().unwrap_or_else(Env::inherit);
+        // Descriptors that a later dup2 would overwrite are moved out of the way first.
+        let highest = program.fds.iter().flat_map(|&(t, f)| [t, f]).max().unwrap_or(0).max(2);
+        Task {
+            argv: pointers(&program.argv),
+            envp: pointers(env.list()),
+            program,
+            _env: env,
+            above: highest + 1,
+            said: said.iter().map(|s| s.to_vec()).collect(),
+            stack: vec![0; STACK_BYTES],
+            busy: AtomicI32::new(1),
+            error: AtomicI32::new(0),
+            stage: AtomicI32::new(0),
+        }
+    }
+
+    fn stack_top(&mut self) -> *mut u8 {
+        let base = self.stack.as_mut_ptr();
+        base.wrapping_add(STACK_BYTES - (base as usize + STACK_BYTES) % 16)
+    }
+}
+
+/// A task whose child was not seen to leave it.
+struct Parked(*mut Task);
+
+// SAFETY: the pointer is only an address of heap memory that nobody but the list and one child knows.
+unsafe impl Send for Parked {}
+
+static PARKED: Mutex<Vec<Parked>> = Mutex::new(Vec::new());
+
+fn park(task: *mut Task) {
+    if let Ok(mut list) = PARKED.lock() {
+        list.push(Parked(task));
+    }
+}
+
+/// Frees the tasks that their children have left meanwhile.
+fn release_parked() {
+    if let Ok(mut list) = PARKED.lock() {
+        list.retain(|parked| {
+            // SAFETY: a parked task is live until it is freed here.
+            if unsafe { (*parked.0).busy.load(Ordering::SeqCst) } != 0 {
+                return true;
+            }
+            // SAFETY: the pointer came from a box, its child has left it, and the list forgets it now.
+            drop(unsafe { Box::from_raw(parked.0) });
+            false
+        });
+    }
+}
+
+/// Waits until `word` is 0, but no longer than `limit`; says whether it is.
+fn wait_until_zero(word: &AtomicI32, limit: std::time::Duration) -> bool {
+    let end = std::time::Instant::now() + limit;
+    loop {
+        let now = word.load(Ordering::SeqCst);
+        if now == 0 {
+            return true;
+        }
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let left = libc::timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos().into() };
+        // SAFETY: the word and the timespec live through the call; futex only looks at them.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, now, &left) };
+    }
+}
+
+extern "C" fn child(task: *mut c_void) -> c_int {
+    // SAFETY: `launch` passes a pointer to a live task; shared access only, what changes in it is atomic.
+    let task = unsafe { &*task.cast::<Task>() };
+    say(&task.said);
+    // SAFETY: this runs in the child made by `launch`, with all signals blocked.
+    let error = unsafe { arrange_and_exec(task) };
+    task.error.store(error, Ordering::SeqCst);
     // SAFETY: _exit ends the child without touching the memory it shares with its parent.
-    unsafe { libc::_exit(libc::c_int::from(crate::Exit::TEMPORARY.0)) }
+    unsafe { libc::_exit(c_int::from(crate::Exit::TEMPORARY.0)) }
 }
 
 /// Writes the pieces with this process's id between them. Like `arrange_and_exec` without any allocation.
-fn say(pieces: &[&[u8]]) {
+fn say(pieces: &[Vec<u8>]) {
     if pieces.is_empty() {
         return;
     }
@@ -178,7 +292,7 @@ fn say(pieces: &[&[u8]]) {
     let mut list = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 16];
     let mut count = 0;
     for (i, piece) in pieces.iter().enumerate() {
-        for part in [if i == 0 { &[] } else { pid }, piece] {
+        for part in [if i == 0 { &[] } else { pid }, piece.as_slice()] {
             if let Some(place) = list.get_mut(count) {
                 *place = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
                 count += 1;
@@ -197,9 +311,9 @@ fn say(pieces: &[&[u8]]) {
 /// system calls and no allocation: in a vfork child the memory is the parent's.
 ///
 /// # Safety
-/// The pointers of the job are live, and the caller is about to become another program.
-unsafe fn arrange_and_exec(job: &mut Job<'_>) -> c_int {
-    let p = job.program;
+/// The pointers of the task are live, and the caller is about to become another program.
+unsafe fn arrange_and_exec(task: &Task) -> c_int {
+    let p = &task.program;
     // SAFETY: plain system calls on descriptors, ids and signals of a process that is about to exec; the strings are
     // NUL-ended and live.
     unsafe {
@@ -207,7 +321,7 @@ unsafe fn arrange_and_exec(job: &mut Job<'_>) -> c_int {
         let mut n = 0;
         for &(to, from) in &p.fds {
             let Some(place) = moved.get_mut(n) else { return libc::EMFILE };
-            let safe = if from == to { from } else { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, job.above) };
+            let safe = if from == to { from } else { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, task.above) };
             if safe == -1 {
                 return *libc::__errno_location();
             }
@@ -223,19 +337,10 @@ unsafe fn arrange_and_exec(job: &mut Job<'_>) -> c_int {
         for &n in &p.closed {
             libc::close(n);
         }
-        if let Some(dir) = &p.dir {
-            if libc::chdir(dir.as_ptr()) == -1 {
-                return *libc::__errno_location();
-            }
-        }
-        if let Some((Uid(uid), Gid(gid))) = p.ids {
-            // The raw calls: the C library's wrappers keep books about threads in memory that is not ours to change.
-            if libc::syscall(libc::SYS_setgroups, 1usize, &gid) == -1
-                || libc::syscall(libc::SYS_setresgid, gid, gid, gid) == -1
-                || libc::syscall(libc::SYS_setresuid, uid, uid, uid) == -1
-            {
-                return *libc::__errno_location();
-            }
+        if let Some(dir) = &p.dir
+            && libc::chdir(dir.as_ptr()) == -1
+        {
+            return *libc::__errno_location();
         }
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
@@ -246,7 +351,19 @@ unsafe fn arrange_and_exec(job: &mut Job<'_>) -> c_int {
             }
         }
         libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
-        libc::execve(p.file.as_ptr(), job.argv, job.envp);
+        // Last of all: from here on the new user may send signals to this process.
+        task.stage.store(STAGE_IDS, Ordering::SeqCst);
+        if let Some((Uid(uid), Gid(gid))) = p.ids {
+            // The raw calls: the C library's wrappers keep books about threads in memory that is not ours to change.
+            if libc::syscall(libc::SYS_setgroups, 1usize, &gid) == -1
+                || libc::syscall(libc::SYS_setresgid, gid, gid, gid) == -1
+                || libc::syscall(libc::SYS_setresuid, uid, uid, uid) == -1
+            {
+                return *libc::__errno_location();
+            }
+        }
+        task.stage.store(STAGE_EXEC, Ordering::SeqCst);
+        libc::execve(p.file.as_ptr(), task.argv.as_ptr(), task.envp.as_ptr());
         *libc::__errno_location()
     }
 }
@@ -322,6 +439,44 @@ mod tests {
         let (error, child) = Program::new(b"/nonexistent/x", &[b"x"]).unwrap().start_saying(said).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(wait(child.unwrap()).unwrap(), Ended::Exit(111));
+    }
+
+    #[test]
+    fn the_reason_for_not_starting_is_told() {
+        let start = |p: Program| p.try_start().unwrap_err();
+        let missing = Program::new(b"/nonexistent/x", &[b"x"]).unwrap();
+        assert!(matches!(start(missing.clone()), NotStarted::Exec(_)));
+        assert!(matches!(start(missing.clone().fd(0, 9999)), NotStarted::Arrange(_)));
+        assert!(matches!(start(missing.clone().dir(b"/nonexistent").unwrap()), NotStarted::Arrange(_)));
+        if crate::process::euid() == Uid(0) {
+            assert!(matches!(start(missing.ids(Uid(12345), Gid(12345))), NotStarted::Exec(_)));
+        } else {
+            assert!(matches!(start(missing.ids(Uid(0), Gid(0))), NotStarted::Ids(_)));
+        }
+    }
+
+    #[test]
+    fn ids_are_taken_on() {
+        if crate::process::euid() != Uid(0) {
+            return;
+        }
+        let (r, w) = crate::fd::pipe().unwrap();
+        let p = Program::new(b"/bin/sh", &[b"sh", b"-c", b"id -u; id -g; id -G"]).unwrap();
+        let pid = p.fd(1, w.as_raw_fd()).ids(Uid(12345), Gid(23456)).start().unwrap();
+        drop(w);
+        let mut out = String::new();
+        std::fs::File::from(r).read_to_string(&mut out).unwrap();
+        assert_eq!(out, "12345\n23456\n23456\n");
+        assert_eq!(wait(pid).unwrap(), Ended::Exit(0));
+        assert!(PARKED.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn waiting_for_a_stopped_child_has_a_limit() {
+        let word = AtomicI32::new(1);
+        assert!(!wait_until_zero(&word, std::time::Duration::from_millis(1)));
+        word.store(0, Ordering::SeqCst);
+        assert!(wait_until_zero(&word, PATIENCE));
     }
 
     #[test]
