@@ -19,6 +19,7 @@ pub fn complain(parts: &[&[u8]]) {
 pub fn text(e: &io::Error) -> &'static str {
     let Some(code) = e.raw_os_error() else {
         return match e.kind() {
+            io::ErrorKind::NotFound => "file does not exist",
             io::ErrorKind::TimedOut => "timed out",
             io::ErrorKind::UnexpectedEof => "end of file",
             io::ErrorKind::WriteZero => "device not writable",
