@@ -75,9 +75,7 @@ impl Controls {
 
     /// The items of a list file, blanks and tabs at their ends dropped, in order; `None` if there is no such file.
     pub fn list(&self, name: &str) -> Result<Option<Vec<Vec<u8>>>, Unreadable> {
-        let Some(all) = self.bytes(name)? else { return Ok(None) };
-        let lines = all.split(|&b| b == b'\n').map(trim);
-        Ok(Some(lines.filter(|l| !l.is_empty() && l.first() != Some(&b'#')).map(<[u8]>::to_vec).collect()))
+        Ok(self.bytes(name)?.map(|all| items(&all)))
     }
 
     /// Like [`Controls::list`], with control/me's first line as the only item in place of a missing file.
@@ -87,6 +85,12 @@ impl Controls {
             None => Ok(self.line("me")?.map(|me| vec![me])),
         }
     }
+}
+
+/// The items of a list file with the contents `text`: see [`Controls::list`].
+pub fn items(text: &[u8]) -> Vec<Vec<u8>> {
+    let lines = text.split(|&b| b == b'\n').map(trim);
+    lines.filter(|l| !l.is_empty() && l.first() != Some(&b'#')).map(<[u8]>::to_vec).collect()
 }
 
 /// Drops blanks, tabs and newlines at the end, as qmail does with every control line.

@@ -31,6 +31,11 @@ impl<'l, 'a> Scanner<'l, 'a> {
     pub fn rest(&self) -> &'a [&'a [u8]] {
         self.args
     }
+
+    /// Drops what is left of the present cluster: the attached value of an option whose value is optional.
+    pub fn skip_cluster(&mut self) {
+        self.cluster = b"";
+    }
 }
 
 impl<'a> Iterator for Scanner<'_, 'a> {
@@ -90,5 +95,10 @@ mod tests {
         assert_eq!(scan(b"v", &[b"-", b"-v"]), (vec![], &[&b"-"[..], b"-v"][..]));
         assert_eq!(scan(b"v:", &[b"-zv"]), (vec![Unknown(b'z'), Unknown(b'v')], &[][..]));
         assert_eq!(scan(b"v:", &[b"-:"]), (vec![Unknown(b':')], &[][..]));
+        let args: &[&[u8]] = &[b"-vxy", b"-v"];
+        let mut s = Scanner::new(b"vxy", args);
+        s.next();
+        s.skip_cluster();
+        assert_eq!((s.next(), s.next()), (Some(Flag(b'v')), None));
     }
 }
