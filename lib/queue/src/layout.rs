@@ -91,6 +91,21 @@ impl Layout {
         self.flat_or_split("todo", n)
     }
 
+    /// Everywhere the envelope may be: in the layout of new messages, and flat in a queue that was split later.
+    pub fn todo_places(self, n: MessNum) -> impl Iterator<Item = PathBuf> {
+        self.places("todo", n)
+    }
+
+    /// Likewise for the envelope under construction.
+    pub fn intd_places(self, n: MessNum) -> impl Iterator<Item = PathBuf> {
+        self.places("intd", n)
+    }
+
+    fn places(self, dir: &str, n: MessNum) -> impl Iterator<Item = PathBuf> {
+        let flat = self.todo_is_split.then(|| PathBuf::from(format!("{dir}/{n}")));
+        std::iter::once(self.flat_or_split(dir, n)).chain(flat)
+    }
+
     /// The envelope under construction.
     pub fn intd(self, n: MessNum) -> PathBuf {
         self.flat_or_split("intd", n)
@@ -137,7 +152,7 @@ fn count_subdirectories() -> io::Result<u64> {
 }
 
 /// The message numbers among the names in `dir`; other names are passed over.
-pub fn numbers_in(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<MessNum>>> {
+pub fn numbers_in(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<MessNum>> + use<>> {
     Ok(std::fs::read_dir(dir)?.filter_map(|entry| match entry {
         Ok(e) => MessNum::parse(OsStr::as_bytes(&e.file_name())).map(Ok),
         Err(e) => Some(Err(e)),

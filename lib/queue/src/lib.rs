@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod envelope;
 pub mod layout;
 pub mod log;
 pub mod route;
+pub mod spawner;
+pub mod tcpto;
 pub mod trigger;
 
 pub use client::{Submission, Verdict};

@@ -36,7 +36,7 @@ impl Env {
 
     /// Removes `name`.
     pub fn unset(&mut self, name: &[u8]) {
-        self.0.retain(|p| !p.as_bytes().strip_prefix(name).is_some_and(|r| r.first() == Some(&b'=')));
+        self.0.retain(|p| p.as_bytes().strip_prefix(name).is_none_or(|r| r.first() != Some(&b'=')));
     }
 
     /// The value of `name` in this list.

@@ -97,6 +97,25 @@ pub fn close(n: RawFd) {
     unsafe { libc::close(n) };
 }
 
+/// Closes `fd` and reports what the system says: on a network file system this may be where a write fails.
+pub fn close_checked(fd: OwnedFd) -> io::Result<()> {
+    match nix::unistd::close(fd) {
+        // The descriptor is closed all the same.
+        Err(nix::errno::Errno::EINTR) => Ok(()),
+        r => Ok(r?),
+    }
+}
+
+/// Lets the kernel copy at most `bytes` from the position of regular file `from` to that of regular file `to`; both
+/// positions move. Returns how many it was, 0 at the end. An error may only mean that the kernel can not do it for
+/// these two: read and write then.
+pub fn copy_range(from: RawFd, to: RawFd, bytes: usize) -> io::Result<usize> {
+    let here: *mut libc::loff_t = std::ptr::null_mut();
+    // SAFETY: with null offsets the call only uses the two descriptors.
+    let n = unsafe { libc::syscall(libc::SYS_copy_file_range, from, here, to, here, bytes, 0u32) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
 /// Makes number `to` a copy of `from` that survives exec (dup2). `from` stays open.
 pub fn copy(to: RawFd, from: RawFd) -> io::Result<()> {
     // SAFETY: dup2 replaces `to`, which the caller owns by number.

@@ -50,14 +50,33 @@ pub fn open_write_nonblocking(path: &Path) -> io::Result<File> {
 /// The lock lasts until the file is closed.
 pub fn lock(file: &File, wait: bool) -> io::Result<bool> {
     let how = if wait { libc::LOCK_EX } else { libc::LOCK_EX | libc::LOCK_NB };
-    loop {
-        // SAFETY: flock only takes an open descriptor.
-        match check(unsafe { libc::flock(file.as_raw_fd(), how) }) {
-            Ok(_) => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            // A blocking lock that an alarm interrupts is the caller's time limit.
-            Err(e) => return Err(e),
+    // SAFETY: flock only takes an open descriptor.
+    match check(unsafe { libc::flock(file.as_raw_fd(), how) }) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        // A blocking lock that an alarm interrupts is the caller's time limit.
+        Err(e) => Err(e),
+    }
+}
+
+/// Moves a file to a name that must not exist yet: one rename where the file system can refuse to overwrite, else link
+/// and unlink.
+pub fn move_new(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = |p: &Path| std::ffi::CString::new(p.as_os_str().as_bytes());
+    let (from_c, to_c) = (name(from)?, name(to)?);
+    let (here, flags) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // SAFETY: two live NUL-ended names. The raw call, since not every C library has a wrapper.
+    let r = unsafe { libc::syscall(libc::SYS_renameat2, here, from_c.as_ptr(), here, to_c.as_ptr(), flags) };
+    if r == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
         }
+        e => Err(e),
     }
 }
 
@@ -70,4 +89,42 @@ pub fn make_fifo(path: &Path, mode: u32) -> io::Result<()> {
 pub fn set_mtime(path: &Path, seconds: i64) -> io::Result<()> {
     let t = nix::sys::time::TimeSpec::new(seconds, 0);
     Ok(nix::sys::stat::utimensat(nix::fcntl::AT_FDCWD, path, &t, &t, nix::sys::stat::UtimensatFlags::FollowSymlink)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_held_by_another_is_given_up_in_time() {
+        let path = std::env::temp_dir().join(format!("lock-{}", std::process::id()));
+        let one = open_append(&path, 0o600).unwrap();
+        let two = open_append(&path, 0o600).unwrap();
+        assert!(lock_within(&one, 1).unwrap());
+        assert!(!lock_within(&two, 1).unwrap());
+        drop(one);
+        assert!(lock_within(&two, 1).unwrap());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn rename_new_never_replaces() {
+        let dir = std::env::temp_dir().join(format!("rename-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (a, b) = (dir.join("a"), dir.join("b"));
+        std::fs::write(&a, "a").unwrap();
+        rename_new(&a, &b).unwrap();
+        std::fs::write(&a, "c").unwrap();
+        assert_eq!(rename_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&b).unwrap(), b"a");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_without_reader_does_not_block() {
+        let path = std::env::temp_dir().join(format!("fifo-{}", std::process::id()));
+        make_fifo(&path, 0o600).unwrap();
+        assert_eq!(open_append(&path, 0o600).unwrap_err().raw_os_error(), Some(libc::ENXIO));
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -21,7 +21,8 @@ macro_rules! program {
         // SAFETY: the C runtime calls the one `main` of the program, with its argc and argv.
         #[unsafe(no_mangle)]
         extern "C" fn main(argc: core::ffi::c_int, argv: *const *const core::ffi::c_char) -> core::ffi::c_int {
-            $crate::start::enter(argc, argv, $run)
+            // SAFETY: argc and argv come straight from the C runtime, before anything else runs.
+            unsafe { $crate::start::enter(argc, argv, $run) }
         }
 
         // In a test build nothing else refers to it, and all that it calls would be dead code.
@@ -40,12 +41,15 @@ pub fn program_name() -> &'static [u8] {
 }
 
 /// Called by [`program!`] only.
+///
+/// # Safety
+/// `argv` holds `argc` pointers to NUL-ended strings that live as long as the process, and nothing has run before.
 #[doc(hidden)]
-pub fn enter(argc: c_int, argv: *const *const c_char, run: fn(Args) -> Exit) -> c_int {
+pub unsafe fn enter(argc: c_int, argv: *const *const c_char, run: fn(Args) -> Exit) -> c_int {
     let count = usize::try_from(argc).unwrap_or(0);
     let mut args = Args::with_capacity(count);
     for i in 0..count {
-        // SAFETY: the C runtime promises `argc` pointers to NUL-ended strings that live as long as the process.
+        // SAFETY: the caller promises it; see above.
         let arg = unsafe { CStr::from_ptr(*argv.add(i)) };
         args.push(arg.to_bytes());
     }

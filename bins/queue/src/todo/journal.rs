@@ -1,0 +1,304 @@
+//! The journal: messages that were preprocessed and whose todo file still exists.
+//!
+//! While the todo file is there, info, local and remote need not be on the disk: after a crash they are made anew. The file
+//! goes when qmail-send says that the message is finished, or when the message has waited for a while and its files were
+//! made durable. Most messages are finished before that, and cost no sync here.
+
+use queue::layout::{Channel, Layout, MessNum};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a message may stay unfinished before its files are made durable.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// What fails is tried again after this time.
+const SLEEP_SYSFAIL: Duration = Duration::from_secs(123);
+/// Messages made durable together: more share their syncs, but new mail waits meanwhile.
+const BATCH: usize = 64;
+
+/// Where a message of the journal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Its todo file is its only durable envelope.
+    Open,
+    /// qmail-clean was asked to remove the todo file. `finished`: and then the message.
+    Leaving { finished: bool },
+    /// qmail-clean could not; it is asked again later.
+    Failed { finished: bool },
+}
+
+/// A request to qmail-clean that was not answered yet.
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    Todo(MessNum),
+    Foop(MessNum),
+}
+
+/// See the top of this file.
+pub struct Journal {
+    layout: Layout,
+    messages: HashMap<MessNum, State>,
+    /// When to look at a message again, in the order of time.
+    schedule: VecDeque<(Instant, MessNum)>,
+    /// The same for those that failed.
+    retries: VecDeque<(Instant, MessNum)>,
+    unanswered: VecDeque<Request>,
+    requests: Vec<u8>,
+    settling: bool,
+}
+
+impl Journal {
+    /// An empty journal for the queue in the current directory.
+    pub fn new(layout: Layout) -> Journal {
+        Journal {
+            layout,
+            messages: HashMap::new(),
+            schedule: VecDeque::new(),
+            retries: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            requests: Vec::new(),
+            settling: false,
+        }
+    }
+
+    /// Whether the todo file of `n` belongs to a message that was preprocessed already.
+    pub fn has(&self, n: MessNum) -> bool {
+        self.messages.contains_key(&n)
+    }
+
+    /// Message `n` was preprocessed.
+    pub fn add(&mut self, n: MessNum, now: Instant) {
+        self.messages.insert(n, State::Open);
+        self.schedule.push_back((now + PATIENCE, n));
+    }
+
+    /// qmail-send has finished `n`: info, local and remote are gone. The todo file goes before the message, for its number
+    /// may be used again as soon as the message is gone.
+    pub fn finished(&mut self, n: MessNum) {
+        match self.messages.get_mut(&n) {
+            None => self.ask(Request::Foop(n)),
+            Some(State::Leaving { finished } | State::Failed { finished }) => *finished = true,
+            Some(State::Open) => self.leave(n, true),
+        }
+    }
+
+    /// Message `n` will not be finished soon.
+    pub fn keep(&mut self, n: MessNum) {
+        if self.messages.get(&n) == Some(&State::Open) {
+            self.schedule.push_front((Instant::now(), n));
+        }
+    }
+
+    /// From now on everything that is open is to be made durable.
+    pub fn settle_all(&mut self) {
+        self.settling = true;
+        let now = Instant::now();
+        self.schedule = self.messages.keys().map(|&n| (now, n)).collect();
+        self.retries.clear();
+    }
+
+    /// Nothing is left to do (after [`Journal::settle_all`]).
+    pub fn is_settled(&self) -> bool {
+        self.messages.is_empty() && self.unanswered.is_empty()
+    }
+
+    /// When [`Journal::commit`] will have something to do.
+    pub fn next_due(&self) -> Option<Instant> {
+        let first = |list: &VecDeque<(Instant, MessNum)>| list.front().map(|f| f.0);
+        first(&self.schedule).into_iter().chain(first(&self.retries)).min()
+    }
+
+    /// What is to be written to qmail-clean.
+    pub fn take_requests(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.requests)
+    }
+
+    fn ask(&mut self, request: Request) {
+        let text = match request {
+            Request::Todo(n) => format!("todo/{n}\0"),
+            Request::Foop(n) => format!("foop/{n}\0"),
+        };
+        self.requests.extend_from_slice(text.as_bytes());
+        self.unanswered.push_back(request);
+    }
+
+    fn leave(&mut self, n: MessNum, finished: bool) {
+        self.messages.insert(n, State::Leaving { finished });
+        self.ask(Request::Todo(n));
+    }
+
+    /// Takes qmail-clean's answer to the oldest request; returns the file it could not remove.
+    pub fn answer(&mut self, answer: u8) -> Option<String> {
+        let request = self.unanswered.pop_front()?;
+        match (request, answer) {
+            (Request::Todo(n), b'+') => {
+                if self.messages.remove(&n) == Some(State::Leaving { finished: true }) {
+                    self.ask(Request::Foop(n));
+                }
+                None
+            }
+            (Request::Foop(_), b'+') => None,
+            (Request::Foop(n), _) => Some(format!("foop/{n}")),
+            (Request::Todo(n), _) => {
+                let finished = self.messages.get(&n) == Some(&State::Leaving { finished: true });
+                self.put_off(n, State::Failed { finished });
+                Some(format!("todo/{n}"))
+            }
+        }
+    }
+
+    /// Comes back to `n` later; not at all if everything is being settled: its todo file then stays for the next start.
+    fn put_off(&mut self, n: MessNum, state: State) {
+        if self.settling {
+            self.messages.remove(&n);
+        } else {
+            self.messages.insert(n, state);
+            self.retries.push_back((Instant::now() + SLEEP_SYSFAIL, n));
+        }
+    }
+
+    /// Makes those messages durable that are open and due, as one batch: all contents, then all names; and asks
+    /// qmail-clean to remove their todo files. Returns the files that could not be synced.
+    pub fn commit(&mut self, now: Instant) -> Vec<PathBuf> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            let due = |list: &VecDeque<(Instant, MessNum)>| list.front().is_some_and(|f| f.0 <= now);
+            let list = if due(&self.schedule) {
+                &mut self.schedule
+            } else if due(&self.retries) {
+                &mut self.retries
+            } else {
+                break;
+            };
+            let Some((_, n)) = list.pop_front() else { break };
+            match self.messages.get(&n) {
+                // A message may be scheduled twice: by its age, and because it has to wait.
+                Some(State::Open) if !batch.contains(&n) => batch.push(n),
+                Some(&State::Failed { finished }) => self.leave(n, finished),
+                _ => {}
+            }
+        }
+        if batch.is_empty() { Vec::new() } else { self.make_durable(&batch) }
+    }
+
+    fn make_durable(&mut self, batch: &[MessNum]) -> Vec<PathBuf> {
+        let mut troubles = Vec::new();
+        let mut open: Vec<(MessNum, Vec<(PathBuf, File)>)> = Vec::new();
+        for &n in batch {
+            match self.open_files(n) {
+                Ok(files) => open.push((n, files)),
+                Err(name) => self.trouble(&mut troubles, n, name),
+            }
+        }
+        open.iter().flat_map(|(_, files)| files).for_each(|(_, f)| sys::fs::start_writeback(f));
+        let mut dirs = BTreeSet::from([PathBuf::from("bounce")]);
+        let mut synced = Vec::new();
+        for (n, files) in open {
+            match files.iter().find(|(_, f)| f.sync_all().is_err()) {
+                Some((name, _)) => self.trouble(&mut troubles, n, name.clone()),
+                None => {
+                    // A channel without recipients counts too: an older message of this number may have had some.
+                    let names =
+                        [self.layout.info(n)].into_iter().chain(Channel::BOTH.map(|c| self.layout.recipients(n, c)));
+                    dirs.extend(names.filter_map(|name| name.parent().map(Path::to_path_buf)));
+                    synced.push(n);
+                }
+            }
+        }
+        let bad = dirs.into_iter().find(|dir| sys::fs::sync_dir(dir).is_err());
+        for n in synced {
+            match &bad {
+                None => self.leave(n, false),
+                Some(dir) => self.trouble(&mut troubles, n, dir.clone()),
+            }
+        }
+        troubles
+    }
+
+    /// Opens what there is of info, local, remote and bounce. A message without info is just being finished.
+    fn open_files(&self, n: MessNum) -> Result<Vec<(PathBuf, File)>, PathBuf> {
+        let mut names = vec![self.layout.info(n)];
+        names.extend(Channel::BOTH.map(|c| self.layout.recipients(n, c)));
+        names.push(self.layout.bounce(n));
+        let mut files = Vec::new();
+        for name in names {
+            match File::open(&name) {
+                Ok(f) => files.push((name, f)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return Err(name),
+            }
+        }
+        Ok(files)
+    }
+
+    fn trouble(&mut self, troubles: &mut Vec<PathBuf>, n: MessNum, name: PathBuf) {
+        self.put_off(n, State::Open);
+        troubles.push(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const N: MessNum = MessNum(46);
+
+    /// A journal in an empty queue of its own. The process's directory is changed, so one test does it all.
+    #[test]
+    fn todo_goes_first_and_only_when_finished_or_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        std::env::set_current_dir(dir.path()).unwrap();
+        for d in ["mess", "info", "local", "remote"] {
+            (0..conf::SPLIT).for_each(|s| std::fs::create_dir_all(format!("{d}/{s}")).unwrap());
+        }
+        std::fs::create_dir_all("bounce").unwrap();
+        let layout = Layout::find().unwrap();
+        let mut j = Journal::new(layout);
+        let now = Instant::now();
+
+        // Finished before its time: todo, then, once that is gone, the message.
+        j.add(N, now);
+        assert!(j.commit(now).is_empty() && j.take_requests().is_empty());
+        j.finished(N);
+        assert!(j.has(N));
+        assert_eq!(j.take_requests(), b"todo/46\0");
+        assert_eq!(j.answer(b'+'), None);
+        assert!(!j.has(N));
+        assert_eq!(j.take_requests(), b"foop/46\0");
+        assert_eq!(j.answer(b'+'), None);
+
+        // Not finished: made durable, todo goes, the message stays; finished later.
+        std::fs::write(layout.info(N), "Fa\0").unwrap();
+        j.add(N, now);
+        assert!(j.commit(now + PATIENCE).is_empty());
+        assert_eq!(j.take_requests(), b"todo/46\0");
+        j.finished(N);
+        assert!(j.take_requests().is_empty());
+        j.answer(b'+');
+        assert_eq!(j.take_requests(), b"foop/46\0");
+        j.answer(b'+');
+        assert!(j.is_settled());
+
+        // qmail-clean has trouble: it is asked again, and the message is not removed before todo is.
+        j.add(N, now);
+        j.finished(N);
+        j.take_requests();
+        assert_eq!(j.answer(b'!').as_deref(), Some("todo/46"));
+        assert!(j.has(N) && j.take_requests().is_empty());
+        j.commit(Instant::now() + SLEEP_SYSFAIL);
+        assert_eq!(j.take_requests(), b"todo/46\0");
+        j.answer(b'+');
+        assert_eq!(j.take_requests(), b"foop/46\0");
+
+        // Leaving: everything is made durable at once; what fails stays in todo.
+        j.answer(b'+');
+        j.add(N, now);
+        j.settle_all();
+        j.commit(Instant::now());
+        assert_eq!(j.take_requests(), b"todo/46\0");
+        j.answer(b'!');
+        assert!(j.is_settled());
+    }
+}

@@ -1,0 +1,295 @@
+//! qmail-todo: preprocesses new messages, so that qmail-send can deliver them.
+//!
+//! Started by qmail-start as qmails. fd 0: commands from qmail-send; fd 1: records to qmail-send; fd 2: requests to its own
+//! qmail-clean; fd 3: the answers. Touches queue/todo and mess (reads), info, local, remote, bounce (writes), lock/trigger,
+//! and reads control. Exit codes: 0 when qmail-send is gone or said so, 111 if it cannot start or lost qmail-clean.
+//!
+//! Commands: `S` start, `H` read the controls again, `X` make everything durable and exit, `F<number>` NUL: the message
+//! is finished, remove it; `K<number>` NUL: the message will stay for a while, make it durable now.
+//! Records (NUL-ended): `L<line>` a log line with its newline; `DL`, `DR`, `DB`, `DX` and a number: preprocessed, with
+//! recipients that are local, remote, both, none; `X`: done.
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
+
+mod journal;
+mod preprocess;
+
+use control::Controls;
+use journal::Journal;
+use preprocess::Preprocessor;
+use queue::layout::{Layout, MessNum};
+use queue::route::{self, Routes};
+use queue::trigger::Trigger;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use sys::Exit;
+use sys::fd::Fd;
+use sys::poll::Interest;
+
+const COMMANDS: i32 = 0;
+const RECORDS: i32 = 1;
+const CLEAN_REQUESTS: i32 = 2;
+const CLEAN_ANSWERS: i32 = 3;
+/// todo is looked into at least this often, trigger or not: 25 minutes.
+const SLEEP_TODO: Duration = Duration::from_secs(1500);
+/// A todo directory that can not be read is tried again after this time.
+const SLEEP_TROUBLE: Duration = Duration::from_secs(10);
+/// Messages preprocessed between two looks at what else there is to do.
+const BATCH: usize = 16;
+/// Longest command (bytes).
+const COMMAND_MAX: usize = 32;
+
+sys::program!(run);
+
+fn run(_: sys::start::Args) -> Exit {
+    let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    let controls = Controls::of(&home);
+    sys::signal::ignore(sys::signal::SIGPIPE);
+    sys::process::umask(0o077);
+    sys::process::no_core_dumps();
+    // What fails here fails in qmail-send too, which says so.
+    let Ok(routes) = Routes::read(&controls) else { return Exit::TEMPORARY };
+    if sys::process::chdir(&home.join("queue")).is_err() {
+        return Exit::TEMPORARY;
+    }
+    let Ok(layout) = Layout::find() else { return Exit::TEMPORARY };
+    let mut todo = Todo {
+        controls,
+        layout,
+        preprocessor: Preprocessor::new(layout, routes),
+        journal: Journal::new(layout),
+        trigger: Trigger::default(),
+        scan: None,
+        next_scan: Instant::now(),
+        phase: Phase::Waiting,
+        command: Vec::new(),
+        records: Vec::new(),
+    };
+    todo.serve()
+}
+
+/// How far qmail-send lets us go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// `S` has not come yet.
+    Waiting,
+    Working,
+    /// `X` came: nothing new is begun.
+    Leaving,
+}
+
+struct Todo {
+    controls: Controls,
+    layout: Layout,
+    preprocessor: Preprocessor,
+    journal: Journal,
+    trigger: Trigger,
+    /// What is left of the present look into todo.
+    scan: Option<Scan>,
+    next_scan: Instant,
+    phase: Phase,
+    /// A command of which the end has not come yet.
+    command: Vec<u8>,
+    /// What goes to qmail-send next.
+    records: Vec<u8>,
+}
+
+impl Todo {
+    fn serve(&mut self) -> Exit {
+        loop {
+            if self.phase == Phase::Leaving && self.journal.is_settled() {
+                self.records.extend_from_slice(b"X\0");
+                // If qmail-send is gone, that is as well.
+                let _ = sys::fd::write_all(RECORDS, &self.records);
+                return Exit::OK;
+            }
+            let requests = self.journal.take_requests();
+            if sys::fd::write_all(CLEAN_REQUESTS, &requests).is_err() {
+                return self.clean_died();
+            }
+            if sys::fd::write_all(RECORDS, &self.records).is_err() {
+                return Exit::OK;
+            }
+            self.records.clear();
+            if let Some(end) = self.wait_and_work() {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for something to do and does it. Some(code): the end.
+    fn wait_and_work(&mut self) -> Option<Exit> {
+        let trigger = if self.phase == Phase::Working && self.scan.is_none() { self.trigger.fd() } else { -1 };
+        let mut fds = [Interest::read(COMMANDS), Interest::read(CLEAN_ANSWERS), Interest::read(trigger)];
+        if sys::poll::wait(&mut fds, Some(self.time_to_sleep())).is_err() {
+            return Some(Exit::TEMPORARY);
+        }
+        let [commands, answers, pulled] = fds.map(|f| f.readable);
+        if commands && !self.read_commands() {
+            // qmail-send is gone. What is in the journal stays there: the next qmail-send begins with it.
+            return Some(Exit::OK);
+        }
+        if answers && !self.read_answers() {
+            return Some(self.clean_died());
+        }
+        if self.phase == Phase::Working {
+            if self.scan.is_none() && (pulled || self.next_scan <= Instant::now()) {
+                self.begin_scan();
+            }
+            self.work_on_scan();
+        }
+        for file in self.journal.commit(Instant::now()) {
+            let file = file.to_string_lossy().into_owned();
+            self.log(&[b"warning: trouble fsyncing ", file.as_bytes(), b"; will try again later\n"]);
+        }
+        None
+    }
+
+    fn time_to_sleep(&self) -> Duration {
+        let now = Instant::now();
+        let mut until = self.journal.next_due();
+        if self.phase == Phase::Working {
+            let scan = if self.scan.is_some() { now } else { self.next_scan };
+            until = Some(until.map_or(scan, |u| u.min(scan)));
+        }
+        until.map_or(SLEEP_TODO, |u| u.saturating_duration_since(now))
+    }
+
+    fn clean_died(&mut self) -> Exit {
+        self.log(&[b"alert: oh no! lost qmail-clean connection! dying...\n"]);
+        // The last words; whether they are heard changes nothing.
+        let _ = sys::fd::write_all(RECORDS, &self.records);
+        Exit::TEMPORARY
+    }
+
+    fn log(&mut self, parts: &[&[u8]]) {
+        self.records.push(b'L');
+        parts.iter().for_each(|p| self.records.extend_from_slice(p));
+        self.records.push(0);
+    }
+
+    /// False: there are no more commands, ever.
+    fn read_commands(&mut self) -> bool {
+        let mut buffer = [0; 2048];
+        let n = match Fd(COMMANDS).read(&mut buffer) {
+            Ok(n) if n > 0 => n,
+            _ => return false,
+        };
+        for &b in buffer.iter().take(n) {
+            self.command_byte(b);
+        }
+        true
+    }
+
+    fn command_byte(&mut self, b: u8) {
+        match (self.command.first(), b) {
+            (None, b'S') => self.phase = Phase::Working,
+            (None, b'H') => self.read_controls_again(),
+            (None, b'X') => {
+                self.phase = Phase::Leaving;
+                self.scan = None;
+                self.journal.settle_all();
+            }
+            (None, b'F' | b'K') => self.command.push(b),
+            (None, _) => {}
+            (Some(&letter), 0) => {
+                if let Some(n) = self.command.get(1..).and_then(MessNum::parse) {
+                    if letter == b'F' { self.journal.finished(n) } else { self.journal.keep(n) }
+                }
+                self.command.clear();
+            }
+            (Some(_), _) if self.command.len() < COMMAND_MAX => self.command.push(b),
+            (Some(_), _) => {}
+        }
+    }
+
+    fn read_controls_again(&mut self) {
+        let file: &[u8] = match self.preprocessor.routes.read_again(&self.controls) {
+            Ok(()) => return,
+            Err(route::Error::Missing(_)) => b"locals",
+            Err(route::Error::Unreadable(e)) if e.file.ends_with("virtualdomains") => b"virtualdomains",
+            Err(route::Error::Unreadable(_)) => b"locals",
+        };
+        self.log(&[b"alert: unable to reread control/", file, b"\n"]);
+    }
+
+    /// False: qmail-clean is gone.
+    fn read_answers(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        let n = match Fd(CLEAN_ANSWERS).read(&mut buffer) {
+            Ok(n) if n > 0 => n,
+            _ => return false,
+        };
+        for &b in buffer.iter().take(n) {
+            if let Some(file) = self.journal.answer(b) {
+                self.log(&[b"warning: qmail-clean unable to clean up ", file.as_bytes(), b"\n"]);
+            }
+        }
+        true
+    }
+
+    fn begin_scan(&mut self) {
+        // First the trigger, then the look: what comes in between is found by this look or the next.
+        self.trigger.set();
+        self.next_scan = Instant::now() + SLEEP_TODO;
+        self.scan = Some(Scan { dirs: self.layout.todo_dirs(), open: None });
+    }
+
+    fn work_on_scan(&mut self) {
+        for _ in 0..BATCH {
+            let Some(scan) = &mut self.scan else { return };
+            match scan.next() {
+                Ok(Some(n)) => self.preprocess(n),
+                Ok(None) => self.scan = None,
+                Err(dir) => {
+                    self.scan = None;
+                    self.next_scan = Instant::now() + SLEEP_TROUBLE;
+                    let dir = dir.to_string_lossy().into_owned();
+                    self.log(&[b"alert: unable to opendir ", dir.as_bytes(), b", sleeping...\n"]);
+                }
+            }
+        }
+    }
+
+    fn preprocess(&mut self, n: MessNum) {
+        if self.journal.has(n) {
+            return;
+        }
+        if let Some(channels) = self.preprocessor.preprocess(n, &mut self.records) {
+            self.journal.add(n, Instant::now());
+            let letter = match (channels.local, channels.remote) {
+                (true, true) => 'B',
+                (true, false) => 'L',
+                (false, true) => 'R',
+                (false, false) => 'X',
+            };
+            self.records.extend_from_slice(format!("D{letter}{n}\0").as_bytes());
+        }
+    }
+}
+
+/// A look through the directories where todo files may be.
+struct Scan {
+    dirs: Vec<PathBuf>,
+    open: Option<Box<dyn Iterator<Item = io::Result<MessNum>>>>,
+}
+
+impl Scan {
+    /// The next message; `None` at the end; the directory that can not be read.
+    fn next(&mut self) -> Result<Option<MessNum>, PathBuf> {
+        loop {
+            if let Some(numbers) = &mut self.open {
+                match numbers.next() {
+                    Some(Ok(n)) => return Ok(Some(n)),
+                    Some(Err(_)) | None => self.open = None,
+                }
+            }
+            let Some(dir) = self.dirs.pop() else { return Ok(None) };
+            match queue::layout::numbers_in(&dir) {
+                Ok(numbers) => self.open = Some(Box::new(numbers)),
+                Err(_) => return Err(dir),
+            }
+        }
+    }
+}
