@@ -80,6 +80,31 @@ pub fn move_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Like [`lock`], but waits at most `seconds`: `Ok(false)` when another still holds it then. An alarm is used, so the
+/// caller must have none pending.
+pub fn lock_within(file: &File, seconds: u32) -> io::Result<bool> {
+    if lock(file, false)? {
+        return Ok(true);
+    }
+    crate::signal::catch_interrupting(libc::SIGALRM)?;
+    // It repeats: an alarm that comes just before the wait begins must not leave it waiting for ever.
+    crate::signal::alarm_repeating(seconds);
+    let result = lock(file, true);
+    crate::signal::alarm(0);
+    let late = crate::signal::take(libc::SIGALRM);
+    crate::signal::default(libc::SIGALRM);
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::Interrupted && late => Ok(false),
+        r => r,
+    }
+}
+
+/// Opens for appending, and creates if need be with `mode` under the umask, without ever blocking: a fifo that nobody
+/// reads gives ENXIO.
+pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(mode).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 /// Makes a fifo with `mode` under the umask.
 pub fn make_fifo(path: &Path, mode: u32) -> io::Result<()> {
     Ok(nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(mode))?)
@@ -97,25 +122,30 @@ mod tests {
 
     #[test]
     fn a_lock_held_by_another_is_given_up_in_time() {
+        use crate::process::{Ended, Fork, exit_now, fork, wait};
         let path = std::env::temp_dir().join(format!("lock-{}", std::process::id()));
         let one = open_append(&path, 0o600).unwrap();
-        let two = open_append(&path, 0o600).unwrap();
-        assert!(lock_within(&one, 1).unwrap());
-        assert!(!lock_within(&two, 1).unwrap());
-        drop(one);
-        assert!(lock_within(&two, 1).unwrap());
+        assert!(lock(&one, false).unwrap());
+        // In a child, since there the alarm can not arrive at another thread of the test.
+        match fork().unwrap() {
+            Fork::Child => {
+                let got = open_append(&path, 0o600).and_then(|f| lock_within(&f, 1));
+                exit_now(crate::Exit(if matches!(got, Ok(false)) { 0 } else { 1 }));
+            }
+            Fork::Parent(pid) => assert_eq!(wait(pid).unwrap(), Ended::Exit(0)),
+        }
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn rename_new_never_replaces() {
+    fn move_new_never_replaces() {
         let dir = std::env::temp_dir().join(format!("rename-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (a, b) = (dir.join("a"), dir.join("b"));
         std::fs::write(&a, "a").unwrap();
-        rename_new(&a, &b).unwrap();
+        move_new(&a, &b).unwrap();
         std::fs::write(&a, "c").unwrap();
-        assert_eq!(rename_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(move_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&b).unwrap(), b"a");
         std::fs::remove_dir_all(dir).unwrap();
     }
