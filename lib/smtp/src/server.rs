@@ -11,6 +11,8 @@ mod input;
 pub mod received;
 mod rules;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use input::{LINE_MAX, Source};
 pub use rules::{RcptHosts, Rules, Trouble};

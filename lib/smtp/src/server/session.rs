@@ -281,15 +281,15 @@ impl<S: Source, W: Write, Q: Queue> Session<S, W, Q> {
         self.helo = (!known).then(|| name.to_vec());
     }
 
-    /// The address in the argument of MAIL or RCPT and the parameters behind it; `None`: it is too long.
-    fn address<'a>(&mut self, argument: &'a [u8]) -> Result<Option<(Vec<u8>, &'a [u8])>, End> {
-        let (mut address, parameters) = address::parse(argument);
+    /// The address as it goes into the envelope; `None`: it is too long.
+    fn address(&mut self, mut address: Vec<u8>) -> Result<Option<Vec<u8>>, End> {
         self.rules.name_own_literal(&mut address)?;
-        Ok((address.len() <= address::ADDRESS_MAX).then_some((address, parameters)))
+        Ok((address.len() <= address::ADDRESS_MAX).then_some(address))
     }
 
     fn mail(&mut self, argument: &[u8]) -> Result<(), End> {
-        let Some((sender, parameters)) = self.address(argument)? else {
+        let (sender, parameters) = address::parse(argument);
+        let Some(sender) = self.address(sender)? else {
             return self.error(b"555 syntax error (#5.5.4)");
         };
         let limit = self.settings.databytes;
@@ -309,7 +309,8 @@ impl<S: Source, W: Write, Q: Queue> Session<S, W, Q> {
         if self.transaction.is_none() {
             return self.error(b"503 MAIL first (#5.5.1)");
         }
-        let Some((mut recipient, _)) = self.address(argument)? else {
+        let (recipient, _) = address::parse(argument);
+        let Some(mut recipient) = self.address(recipient)? else {
             return self.error(b"555 syntax error (#5.5.4)");
         };
         let Some(transaction) = &mut self.transaction else { return Ok(()) };

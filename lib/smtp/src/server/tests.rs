@@ -1,0 +1,456 @@
+//! Whole sessions against a scripted client, a clock that does not wait, and a queue in memory.
+
+use super::*;
+use control::Controls;
+use queue::Verdict;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What the client does next.
+enum Act {
+    Send(Vec<u8>),
+    Wait(u64),
+}
+
+struct Client {
+    acts: std::vec::IntoIter<Act>,
+    /// Bytes of the present `Send` that were not read yet.
+    left: Vec<u8>,
+    start: Instant,
+    passed: Duration,
+}
+
+impl Source for Client {
+    fn read(&mut self, buffer: &mut [u8], limit: Duration) -> io::Result<usize> {
+        let mut limit = limit;
+        while self.left.is_empty() {
+            match self.acts.next() {
+                None => return Ok(0),
+                Some(Act::Send(bytes)) => self.left = bytes,
+                Some(Act::Wait(seconds)) => {
+                    let wait = Duration::from_secs(seconds);
+                    if wait >= limit {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    self.passed += wait;
+                    limit -= wait;
+                }
+            }
+        }
+        let n = self.left.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.left[..n]);
+        self.left.drain(..n);
+        Ok(n)
+    }
+
+    fn now(&self) -> Instant {
+        self.start + self.passed
+    }
+}
+
+/// Everything written, one item for each write.
+#[derive(Clone, Default)]
+struct Wire(Rc<RefCell<Vec<String>>>);
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().push(String::from_utf8(bytes.to_vec()).unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Message {
+    body: Vec<u8>,
+    sender: Vec<u8>,
+    recipients: Vec<u8>,
+}
+
+#[derive(Clone, Default)]
+struct Memory {
+    queued: Rc<RefCell<Vec<Message>>>,
+    refusal: Option<&'static [u8]>,
+    closed: bool,
+}
+
+struct Draft {
+    to: Memory,
+    message: Message,
+    failed: bool,
+}
+
+impl Queue for Memory {
+    type Mail = Draft;
+
+    fn open(&mut self) -> io::Result<Draft> {
+        if self.closed {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(Draft { to: self.clone(), message: Message::default(), failed: false })
+    }
+}
+
+impl Mail for Draft {
+    fn qp(&self) -> i32 {
+        7
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if !self.failed {
+            self.message.body.extend_from_slice(bytes);
+        }
+    }
+
+    fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    fn close(mut self, sender: &[u8], recipients: &[u8]) -> Verdict {
+        if let Some(text) = self.to.refusal {
+            return Verdict::Refused(text.to_vec());
+        }
+        if self.failed {
+            return Verdict::Refused(b"Zqq read error (#4.3.0)".to_vec());
+        }
+        self.message.sender = sender.to_vec();
+        self.message.recipients = recipients.to_vec();
+        self.to.queued.borrow_mut().push(self.message);
+        Verdict::Queued
+    }
+}
+
+/// A session to be played.
+struct Play {
+    settings: Settings,
+    queue: Memory,
+    /// Files in control besides rcpthosts, which has `here.test`.
+    files: Vec<(&'static str, &'static str)>,
+}
+
+/// What came of it.
+struct Played {
+    writes: Vec<String>,
+    queued: Vec<Message>,
+    end: End,
+}
+
+impl Played {
+    /// The first three letters of each reply line, without those of the greeting.
+    fn codes(&self) -> Vec<String> {
+        self.replies().iter().skip(1).map(|r| r[..3].to_string()).collect()
+    }
+
+    fn replies(&self) -> Vec<String> {
+        let all = self.writes.concat();
+        assert!(all.is_empty() || all.ends_with("\r\n"));
+        all.split_terminator("\r\n").map(str::to_string).collect()
+    }
+
+    fn last(&self) -> String {
+        self.replies().pop().unwrap()
+    }
+}
+
+impl Play {
+    fn new() -> Play {
+        let settings = Settings {
+            greeting: b"mx.test".to_vec(),
+            timeout: Duration::from_secs(1200),
+            databytes: 0,
+            relayclient: None,
+            remote_ip: b"192.0.2.1".to_vec(),
+            remote_host: b"client.test".to_vec(),
+            remote_info: None,
+            local: b"mx.test".to_vec(),
+        };
+        Play { settings, queue: Memory::default(), files: Vec::new() }
+    }
+
+    fn acts(&self, acts: Vec<Act>) -> Played {
+        let home = tempfile::tempdir().unwrap();
+        let controls = Controls::of(home.path());
+        std::fs::create_dir(home.path().join("control")).unwrap();
+        for (name, text) in self.files.iter().chain([&("rcpthosts", "here.test\n"), &("me", "mx.test\n")]) {
+            std::fs::write(controls.path(name), text).unwrap();
+        }
+        let rules = Rules::read(&controls, self.settings.relayclient.is_some()).unwrap();
+        let client =
+            Client { acts: acts.into_iter(), left: Vec::new(), start: Instant::now(), passed: Duration::default() };
+        let (wire, queue) = (Wire::default(), self.queue.clone());
+        let end = Session::new(self.settings.clone(), rules, queue.clone(), client, wire.clone()).run();
+        Played { writes: wire.0.take(), queued: queue.queued.take(), end }
+    }
+
+    fn send(&self, bytes: impl Into<Vec<u8>>) -> Played {
+        self.acts(vec![Act::Send(bytes.into())])
+    }
+}
+
+const ENVELOPE: &str = "MAIL FROM:<a@there.test>\r\nRCPT TO:<b@here.test>\r\n";
+
+fn message(data: &str) -> String {
+    format!("{ENVELOPE}DATA\r\n{data}.\r\nQUIT\r\n")
+}
+
+#[test]
+fn a_message_goes_into_the_queue() {
+    let p = Play::new().send(message("Subject: x\r\n\r\n..y\r\n"));
+    assert_eq!(p.codes(), ["250", "250", "354", "250", "221"]);
+    assert!(p.replies()[4].starts_with("250 ok ") && p.replies()[4].ends_with(" qp 7"));
+    assert!(matches!(p.end, End::Quit));
+    assert_eq!((&*p.queued[0].sender, &*p.queued[0].recipients), (&b"a@there.test"[..], &b"b@here.test\0"[..]));
+    assert!(p.queued[0].body.starts_with(b"Received: from client.test (192.0.2.1)\n  by mx.test with SMTP; "));
+    assert!(p.queued[0].body.ends_with(b" -0000\nSubject: x\n\n.y\n"));
+}
+
+#[test]
+fn s1_bare_lf_in_data_gets_451_and_ends_the_session() {
+    for data in ["a\n.\n", "a\n.\r\n", "a\r\n.\n", "a\n.\r", "\n", "a\nb\r\n"] {
+        let p = Play::new().send(format!("{ENVELOPE}DATA\r\n{data}\r\n.\r\nMAIL FROM:<x@y>\r\nQUIT\r\n"));
+        assert_eq!(p.codes(), ["250", "250", "354", "451"], "{data:?}");
+        assert_eq!(p.last(), "451 See https://cr.yp.to/docs/smtplf.html.");
+        assert!(matches!(p.end, End::BareLineFeed) && p.queued.is_empty());
+    }
+}
+
+#[test]
+fn s2_s3_cr_and_nul_in_data_are_kept() {
+    let p = Play::new().send(message("a\r.\rb\0\r\n\r\r\n"));
+    assert!(p.queued[0].body.ends_with(b"\na\r.\rb\0\n\r\n"));
+}
+
+#[test]
+fn s4_a_whole_session_in_one_write_is_answered_in_order_and_in_one_write() {
+    let script = format!("EHLO x\r\nNOOP\r\nRSET\r\n{ENVELOPE}RSET\r\n{ENVELOPE}DATA\r\nx\r\n.\r\nHELO y\r\nQUIT\r\n");
+    let p = Play::new().send(script);
+    let expected = ["250", "250", "250", "250", "250", "250", "250", "250", "250", "250", "354", "250", "250", "221"];
+    assert_eq!(p.codes(), expected);
+    assert_eq!(p.writes.len(), 2, "greeting and all the rest");
+    assert_eq!(p.queued.len(), 1);
+}
+
+#[test]
+fn replies_are_not_hoarded() {
+    let p = Play::new().send("NOOP\r\n".repeat(10_000));
+    assert_eq!(p.replies().len(), 10_001);
+    assert!(p.writes.iter().all(|w| w.len() < 9000));
+}
+
+#[test]
+fn s7_nul_in_a_command_is_an_error_not_an_end() {
+    let p =
+        Play::new().send("NOOP\0x\r\nNO\0OP\r\nMAIL FROM:<a@b\0>\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@here.test\0.x>\r\n");
+    assert_eq!(p.codes(), ["500", "500", "555", "250", "555"]);
+}
+
+#[test]
+fn s8_a_long_line_is_skipped_and_the_session_goes_on() {
+    let long = "x".repeat(1 << 20);
+    let p = Play::new().send(format!("NOOP {long}\r\nNOOP\r\nNOOP {}\r\n", "x".repeat(12000)));
+    assert_eq!(p.replies()[1..], ["500 line too long (#5.5.2)", "250 ok", "250 ok"]);
+}
+
+#[test]
+fn s10_addresses_over_900_bytes_are_a_syntax_error() {
+    for (length, code) in [(899, "250"), (900, "555"), (5000, "555")] {
+        let address = "a".repeat(length);
+        assert_eq!(Play::new().send(format!("MAIL FROM:<{address}>\r\n")).codes(), [code], "{length}");
+        let rcpt = format!("MAIL FROM:<>\r\nRCPT TO:<{address}>\r\n");
+        assert_eq!(Play::new().send(rcpt).codes(), ["250", code], "{length}");
+    }
+    let mut relay = Play::new();
+    relay.settings.relayclient = Some("x".repeat(500).into_bytes());
+    relay.queue.refusal = Some(b"Denvelope address too long for qq (#5.1.3)");
+    let p = relay.send(format!("MAIL FROM:<>\r\nRCPT TO:<{}>\r\nDATA\r\n.\r\n", "a".repeat(800)));
+    assert_eq!(p.last(), "554 envelope address too long for qq (#5.1.3)");
+}
+
+#[test]
+fn s11_recipients_beyond_a_mebibyte_of_envelope_get_452() {
+    let rcpt = format!("RCPT TO:<{}@here.test>\r\n", "a".repeat(800));
+    let script = format!("MAIL FROM:<a@b>\r\n{}DATA\r\nx\r\n.\r\n", rcpt.repeat(2000));
+    let p = Play::new().send(script);
+    let taken = p.codes().iter().skip(1).take_while(|c| *c == "250").count();
+    assert_eq!(taken, ((1 << 20) - 3) / 811);
+    assert_eq!(p.codes().iter().filter(|c| *c == "452").count(), 2000 - taken);
+    assert_eq!(p.queued[0].recipients.len(), taken * 811);
+    let p = Play::new().send(format!("MAIL FROM:<a@b>\r\n{}", "RCPT TO:<b@here.test>\r\n".repeat(10_000)));
+    assert!(p.codes().iter().all(|c| c == "250"));
+}
+
+#[test]
+fn s12_the_hundred_and_first_error_ends_the_session() {
+    let p = Play::new().send("what\r\n".repeat(1000));
+    assert_eq!(p.codes().len(), 101);
+    assert!(p.codes().iter().take(100).all(|c| c == "502"));
+    assert_eq!(p.last(), "421 too many errors (#4.7.0)");
+    assert!(matches!(p.end, End::TooManyErrors));
+    // What the rules refuse is no such error.
+    let refused = format!("MAIL FROM:<a@b>\r\n{}", "RCPT TO:<a@there.test>\r\n".repeat(500));
+    assert!(matches!(Play::new().send(refused).end, End::Lost));
+}
+
+#[test]
+fn s13_a_command_line_must_be_complete_in_time() {
+    let drip = |seconds: u64| {
+        let line = "NOOP\r\nNOOP\r\n".bytes();
+        line.flat_map(|b| [Act::Wait(seconds), Act::Send(vec![b])]).collect::<Vec<_>>()
+    };
+    let p = Play::new().acts(drip(190));
+    assert_eq!(p.codes(), ["250", "250"], "6 bytes of a line in 1140 seconds");
+    let p = Play::new().acts(drip(201));
+    assert_eq!(p.replies()[1..], ["451 timeout (#4.4.2)"]);
+    assert!(matches!(p.end, End::Timeout));
+    let p =
+        Play::new().acts(vec![Act::Send(vec![b'x'; 100_000]), Act::Wait(1199), Act::Send(b"x".into()), Act::Wait(9)]);
+    assert_eq!(p.replies()[1..], ["451 timeout (#4.4.2)"]);
+}
+
+#[test]
+fn a_client_that_stalls_in_a_message_is_told_so() {
+    let stall = |seconds| {
+        let start = format!("{ENVELOPE}DATA\r\nx");
+        let acts = vec![Act::Send(start.into_bytes()), Act::Wait(seconds), Act::Send(b"\r\n.\r\n".to_vec())];
+        Play::new().acts(acts)
+    };
+    assert_eq!(stall(1199).codes(), ["250", "250", "354", "250"]);
+    let p = stall(1200);
+    assert_eq!(p.codes(), ["250", "250", "354", "451"]);
+    assert!(p.queued.is_empty());
+}
+
+#[test]
+fn s14_end_of_input_before_the_dot_queues_nothing() {
+    for cut in ["", "x", "x\r\n", "x\r\n.", "x\r\n.\r"] {
+        let p = Play::new().send(format!("{ENVELOPE}DATA\r\n{cut}"));
+        assert_eq!(p.codes(), ["250", "250", "354"]);
+        assert!(matches!(p.end, End::Lost) && p.queued.is_empty(), "{cut:?}");
+    }
+}
+
+#[test]
+fn s15_size_parameters() {
+    let mut limited = Play::new();
+    limited.settings.databytes = 1000;
+    let try_size = |play: &Play, size: &str| {
+        play.send(format!("MAIL FROM:<a@b> SIZE={size}\r\nRCPT TO:<c@here.test>\r\n")).codes().join(" ")
+    };
+    for (size, codes) in [
+        ("1000", "250 250"),
+        ("1001", "250 552"),
+        ("18446744073709551616", "250 552"),
+        ("-1", "501 503"),
+        ("", "501 503"),
+    ] {
+        assert_eq!(try_size(&limited, size), codes, "{size}");
+    }
+    assert_eq!(try_size(&Play::new(), "1001"), "250 250");
+    assert_eq!(try_size(&Play::new(), "18446744073709551616"), "250 552");
+}
+
+#[test]
+fn s16_a_body_over_databytes_is_read_to_its_end_and_refused() {
+    let mut limited = Play::new();
+    limited.settings.databytes = 5;
+    for (data, code, count) in [("abcd\r\n", "250", 1), ("abcde\r\n", "552", 0), ("a\r\n\r\n\r\n\r\n\r\n", "552", 0)] {
+        let p = limited.send(message(data));
+        assert_eq!(p.codes(), ["250", "250", "354", code, "221"], "{data:?}");
+        assert_eq!(p.queued.len(), count);
+    }
+}
+
+#[test]
+fn s17_a_hundred_hops_are_a_loop() {
+    for (hops, code) in [(99, "250"), (100, "554")] {
+        let p = Play::new().send(message(&format!("{}\r\nReceived: x\r\n", "Delivered-To: x\r\n".repeat(hops))));
+        assert_eq!(p.codes()[3], code);
+        assert_eq!(p.queued.is_empty(), code == "554");
+    }
+}
+
+#[test]
+fn s18_nobody_relays() {
+    let rows = [
+        ("x@here.test", "250"),
+        ("x@there.test", "553"),
+        ("x%there.test@here.test", "250"),
+        ("@here.test:x@there.test", "553"),
+        ("@there.test:x@here.test", "250"),
+        ("\"x@there.test\"@here.test", "250"),
+        ("\"x@here.test\"@there.test", "553"),
+        ("x@here.test@there.test", "553"),
+        ("x@[192.0.2.99]", "553"),
+        ("there.test!x", "250"),
+        ("x", "250"),
+        ("x@", "553"),
+        ("x@here.test.", "553"),
+        ("x@.here.test", "553"),
+    ];
+    for (address, code) in rows {
+        let p = Play::new().send(format!("MAIL FROM:<a@b>\r\nRCPT TO:<{address}>\r\n"));
+        assert_eq!(p.codes(), ["250", code], "{address}");
+    }
+}
+
+#[test]
+fn s19_shell_text_is_just_an_address() {
+    for odd in [";cmd;", "`id`", "|prog", "/etc/passwd", "../x", "-froot", "${HOME}", "() { :;}; id", "a\rb"] {
+        let p = Play::new().send(format!("MAIL FROM:<{odd}>\r\nRCPT TO:<{odd}>\r\nDATA\r\n.\r\n"));
+        assert_eq!(p.queued[0].sender, odd.as_bytes(), "{odd:?}");
+        assert_eq!(p.queued[0].recipients, [odd.as_bytes(), b"\0"].concat());
+    }
+}
+
+#[test]
+fn s20_a_helo_name_cannot_forge_a_header_line() {
+    let p = Play::new().send(format!("HELO a\rX-Evil: 1 ()\u{e9}\r\n{}", message("x\r\n")));
+    let body = String::from_utf8(p.queued[0].body.clone()).unwrap();
+    assert!(body.starts_with("Received: from client.test (HELO a?X-Evil:?1?????) (192.0.2.1)\n"), "{body}");
+}
+
+#[test]
+fn s26_a_queue_that_fails_is_a_temporary_error_and_the_session_goes_on() {
+    let mut play = Play::new();
+    play.queue.refusal = Some(b"Zunable to exec qq (#4.3.0)");
+    let p = play.send(message("x\r\n"));
+    assert_eq!(p.replies()[4..], ["451 unable to exec qq (#4.3.0)", "221 mx.test"]);
+    play.queue.refusal = Some(b"Dno\r\nthanks (#5.7.1)");
+    assert_eq!(play.send(message("x\r\n")).replies()[4], "554 no??thanks (#5.7.1)");
+    play.queue.closed = true;
+    let p = play.send(format!("{ENVELOPE}DATA\r\nRSET\r\nQUIT\r\n"));
+    assert_eq!(p.replies()[3..], ["451 qqt failure (#4.3.0)", "250 flushed", "221 mx.test"]);
+}
+
+#[test]
+fn a_listed_sender_is_refused_at_rcpt() {
+    let mut play = Play::new();
+    play.files = vec![("badmailfrom", "Bad@there.test\n@evil.test\n")];
+    for (sender, code) in [("bad@THERE.test", "553"), ("x@evil.test", "553"), ("x@there.test", "250"), ("", "250")] {
+        let p = play.send(format!("MAIL FROM:<{sender}>\r\nRCPT TO:<c@here.test>\r\n"));
+        assert_eq!(p.codes(), ["250", code], "{sender}");
+    }
+}
+
+#[test]
+fn a_relay_client_may_send_anywhere_and_gets_its_suffix() {
+    let mut play = Play::new();
+    play.settings.relayclient = Some(b"@gate.test".to_vec());
+    let p = play.send("MAIL FROM:<a@b>\r\nRCPT TO:<c@far.test>\r\nDATA\r\n.\r\n");
+    assert_eq!(p.queued[0].recipients, b"c@far.test@gate.test\0");
+}
+
+#[test]
+fn s25_trouble_in_the_middle_of_a_session_gets_421() {
+    let mut play = Play::new();
+    play.files = vec![("morercpthosts.cdb", "cut")];
+    let p = play.send("MAIL FROM:<a@b>\r\nRCPT TO:<c@here.test>\r\nRCPT TO:<c@more.test>\r\nQUIT\r\n");
+    assert_eq!(p.codes(), ["250", "250", "421"]);
+    assert_eq!(p.last(), "421 unable to read controls (#4.3.0)");
+    assert!(matches!(p.end, End::Trouble(Trouble::Controls(_))));
+}
