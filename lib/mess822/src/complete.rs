@@ -27,7 +27,7 @@ impl Defaults {
 
     /// Completes an address: drops a route, dots and `@` at the end, then adds what is missing. Left alone are the
     /// null address and addresses at the empty literal (`#@[]`, the double bounce sender).
-    pub fn complete(&self, address: &mut Vec<Token<'_>>) {
+    pub fn complete<'a>(&'a self, address: &mut Vec<Token<'a>>) {
         if address.is_empty() || is_special(address) {
             return;
         }
@@ -38,13 +38,13 @@ impl Defaults {
             return;
         }
         if !address.contains(&Token::At) {
-            address.extend_from_slice(&self.host);
+            address.extend(self.host.iter().map(Token::borrowed));
         }
         if drop_plus(address) {
-            address.extend_from_slice(&self.plus_domain);
+            address.extend(self.plus_domain.iter().map(Token::borrowed));
         }
         if has_bare_host(address) {
-            address.extend_from_slice(&self.domain);
+            address.extend(self.domain.iter().map(Token::borrowed));
         }
     }
 

@@ -69,9 +69,10 @@ pub fn rewrite<'a>(field: Vec<Token<'a>>, each: impl FnMut(&mut Vec<Token<'a>>))
         }
     }
     scan.address_done(false);
-    let Scan { mut left, mut out, .. } = scan;
-    left.extend(out.drain(..).rev());
-    Ok(left)
+    let Scan { left, mut out, .. } = scan;
+    out.extend(left.into_iter().rev());
+    out.reverse();
+    Ok(out)
 }
 
 /// The state of a scan; `out` and `address` grow from the right to the left, that is, in reverse.

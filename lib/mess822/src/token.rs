@@ -43,18 +43,36 @@ impl Token<'_> {
             Token::Quoted(w) => Token::Quoted(Cow::Owned(w.into_owned())),
             Token::Literal(w) => Token::Literal(Cow::Owned(w.into_owned())),
             Token::Comment(w) => Token::Comment(Cow::Owned(w.into_owned())),
+            mark => mark.bare(),
+        }
+    }
+
+    /// The same token, with its word borrowed from this one.
+    pub fn borrowed(&self) -> Token<'_> {
+        match self {
+            Token::Atom(w) => Token::Atom(Cow::Borrowed(w)),
+            Token::Quoted(w) => Token::Quoted(Cow::Borrowed(w)),
+            Token::Literal(w) => Token::Literal(Cow::Borrowed(w)),
+            Token::Comment(w) => Token::Comment(Cow::Borrowed(w)),
+            mark => mark.bare(),
+        }
+    }
+
+    fn is_word(&self) -> bool {
+        matches!(self, Token::Atom(_) | Token::Quoted(_) | Token::Literal(_) | Token::Comment(_))
+    }
+
+    /// A token that is no word, free of any text.
+    fn bare(&self) -> Token<'static> {
+        match self {
             Token::Left => Token::Left,
             Token::Right => Token::Right,
             Token::At => Token::At,
             Token::Comma => Token::Comma,
             Token::Semicolon => Token::Semicolon,
             Token::Colon => Token::Colon,
-            Token::Dot => Token::Dot,
+            _ => Token::Dot,
         }
-    }
-
-    fn is_word(&self) -> bool {
-        matches!(self, Token::Atom(_) | Token::Quoted(_) | Token::Literal(_) | Token::Comment(_))
     }
 
     /// The one byte of a token that is no word.

@@ -74,7 +74,6 @@ fn complain(failure: &Failure) -> Exit {
 }
 
 fn inject(args: &[&[u8]], env: Env) -> Result<(), Failure> {
-    sys::signal::ignore(sys::signal::SIGPIPE);
     let now = sys::time::now();
     let home = conf::home(env.get(b"QMAILHOME").map(<[u8]>::to_vec), sys::process::is_privileged_beyond_caller());
     // Before chdir: a relative QMAILMFTFILE belongs to the caller's directory.
@@ -99,8 +98,8 @@ fn inject(args: &[&[u8]], env: Env) -> Result<(), Failure> {
         out.give_up();
         return Err(Failure::Read);
     }
-    let in_arguments = options.recipients.iter();
-    let in_header = if options.use_header { header.recipients() } else { &[] };
+    let in_arguments = options.recipients.iter().map(Vec::as_slice);
+    let in_header = header.recipients().filter(|_| options.use_header);
     out.finish(&sender, in_arguments.chain(in_header))
 }
 
@@ -138,6 +137,8 @@ impl Output {
     }
 
     fn print(sender: &[u8]) -> Output {
+        // A reader that has seen enough gives a write error, not a signal.
+        sys::signal::ignore(sys::signal::SIGPIPE);
         let mut out = Output::Print(BufWriter::with_capacity(BUFFER, STDOUT), false);
         out.put(&[b"Return-Path: <", &quote::address(settings::to_nul(sender))[..], b">\n"].concat());
         out
@@ -159,7 +160,7 @@ impl Output {
         }
     }
 
-    fn finish<'a>(self, sender: &[u8], recipients: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), Failure> {
+    fn finish<'a>(self, sender: &[u8], recipients: impl Iterator<Item = &'a [u8]>) -> Result<(), Failure> {
         match self {
             Output::Queue(mut submission) => {
                 submission.sender(sender);
