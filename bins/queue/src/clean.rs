@@ -16,6 +16,8 @@ use sys::fd::STDIN;
 const OSSIFIED_SECS: u64 = 129_600;
 /// How many requests pass between two looks into pid/.
 const REQUESTS_BETWEEN_SWEEPS: u32 = 30;
+/// Shortest request that is one, with its NUL (bytes).
+const REQUEST_MIN: usize = 7;
 /// Longest request, with its NUL (bytes).
 const REQUEST_MAX: usize = 100;
 
@@ -49,7 +51,9 @@ fn serve(layout: Layout) -> Exit {
         };
         for &b in buffer.iter().take(n) {
             if let Some(whole) = request.take(b) {
-                answers.push(whole.map_or(b'x', |r| carry_out(layout, r)));
+                let strays = whole.strays;
+                answers.resize(answers.len() + strays, b'x');
+                answers.push(whole.asked.map_or(b'x', |r| carry_out(layout, r)));
                 until_sweep = until_sweep.saturating_sub(1);
             }
         }
@@ -67,6 +71,16 @@ struct Request {
     too_long: bool,
 }
 
+/// A request that has come to its NUL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Whole {
+    /// `None`: there is no such request.
+    asked: Option<Asked>,
+    /// Bytes where the number should be that are no digits. qmail's qmail-clean answers `x` for each of them and then for
+    /// the request; whoever counts answers gets as many from this one. (It also unlinks; this one does not.)
+    strays: usize,
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -77,8 +91,8 @@ enum Asked {
 }
 
 impl Request {
-    /// Takes the next byte. At the NUL: the request, or `Some(None)` if there is no such request.
-    fn take(&mut self, b: u8) -> Option<Option<Asked>> {
+    /// Takes the next byte. At the NUL: the request.
+    fn take(&mut self, b: u8) -> Option<Whole> {
         if b != 0 {
             self.too_long |= self.bytes.len() + 2 > REQUEST_MAX;
             if !self.too_long {
@@ -86,10 +100,13 @@ impl Request {
             }
             return None;
         }
-        let asked = if self.too_long { None } else { parse(&self.bytes) };
+        let proper = !self.too_long && self.bytes.len() + 1 >= REQUEST_MIN;
+        let number = self.bytes.get(5..).filter(|_| proper).unwrap_or_default();
+        let strays = number.iter().filter(|b| !b.is_ascii_digit()).count();
+        let asked = if proper { parse(&self.bytes) } else { None };
         self.bytes.clear();
         self.too_long = false;
-        Some(asked)
+        Some(Whole { asked, strays })
     }
 }
 
@@ -147,6 +164,9 @@ mod tests {
             assert!(bytes.iter().all(|&b| r.take(b).is_none()));
             r.take(0).unwrap()
         };
+        let strays = |bytes: &[u8]| ask(bytes).strays;
+        let ask = |bytes: &[u8]| ask(bytes).asked;
+        assert_eq!((strays(b"foop/12"), strays(b"foop/1.2a"), strays(b"xyzzy/1"), strays(b"x")), (0, 2, 1, 0));
         assert_eq!(ask(b"foop/12"), Some(Asked::Foop(MessNum(12))));
         assert_eq!(ask(b"todo/7"), Some(Asked::Todo(MessNum(7))));
         for bad in
