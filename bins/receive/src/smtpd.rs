@@ -12,7 +12,7 @@
 
 use control::{Controls, Unreadable};
 use queue::Submission;
-use smtp::server::{End, Queue, Rules, Session, Settings, Trouble};
+use smtp::server::{End, Queue, Rules, Session, Settings, TIMEOUT_MAX, Trouble};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -67,11 +67,12 @@ fn prepare(home: &Path) -> Result<(Settings, Rules), Unreadable> {
         Some(value) => control::leading_number(&value).unwrap_or(0),
         None => controls.number("databytes")?.unwrap_or(0),
     };
+    let seconds = controls.number("timeoutsmtpd")?.unwrap_or(TIMEOUT_SECS).max(1);
     let rules = Rules::read(&controls, relayclient.is_some())?;
     let or_unknown = |name: &[u8]| env::get(name).unwrap_or_else(|| b"unknown".to_vec());
     let settings = Settings {
         greeting: greeting.ok_or_else(nameless)?,
-        timeout: Duration::from_secs(controls.number("timeoutsmtpd")?.unwrap_or(TIMEOUT_SECS).max(1)),
+        timeout: Duration::from_secs(seconds).min(TIMEOUT_MAX),
         databytes,
         relayclient,
         remote_ip: or_unknown(b"TCPREMOTEIP"),

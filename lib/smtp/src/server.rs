@@ -16,4 +16,4 @@ mod tests;
 
 pub use input::{LINE_MAX, Source};
 pub use rules::{RcptHosts, Rules, Trouble};
-pub use session::{End, Mail, Queue, Session, Settings};
+pub use session::{End, Mail, Queue, Session, Settings, TIMEOUT_MAX};

@@ -20,6 +20,9 @@ const ENVELOPE_MAX: usize = 1 << 20;
 /// Replies wait until the client has nothing more to say, but no more bytes of them than this.
 const REPLIES_MAX: usize = 8192;
 
+/// The longest time limit there is: 68 years, what the classic's number can hold.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(i32::MAX as u64);
+
 /// Where messages go to.
 pub trait Queue {
     /// One message on its way.
@@ -67,7 +70,7 @@ impl Mail for Submission {
 pub struct Settings {
     /// Stands behind the code in the greeting and the replies to HELO, EHLO and QUIT.
     pub greeting: Vec<u8>,
-    /// How long a command line, one read of a message and one write may take.
+    /// How long a command line, one read of a message and one write may take; at most [`TIMEOUT_MAX`].
     pub timeout: Duration,
     /// The largest message taken, in bytes; 0 is no limit.
     pub databytes: u64,
@@ -156,7 +159,8 @@ pub struct Session<S, W, Q> {
 
 impl<S: Source, W: Write, Q: Queue> Session<S, W, Q> {
     /// A session that reads from `source` and writes to `output`. Nothing is sent yet.
-    pub fn new(settings: Settings, rules: Rules, queue: Q, source: S, output: W) -> Session<S, W, Q> {
+    pub fn new(mut settings: Settings, rules: Rules, queue: Q, source: S, output: W) -> Session<S, W, Q> {
+        settings.timeout = settings.timeout.min(TIMEOUT_MAX);
         let (replies, input) = (Vec::with_capacity(512), Input::new(source));
         Session { settings, rules, queue, input, output, replies, helo: None, transaction: None, errors: 0 }
     }

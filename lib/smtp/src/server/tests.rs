@@ -2,6 +2,7 @@
 
 use super::*;
 use control::Controls;
+use proptest::prelude::*;
 use queue::Verdict;
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -453,4 +454,43 @@ fn s25_trouble_in_the_middle_of_a_session_gets_421() {
     assert_eq!(p.codes(), ["250", "250", "421"]);
     assert_eq!(p.last(), "421 unable to read controls (#4.3.0)");
     assert!(matches!(p.end, End::Trouble(Trouble::Controls(_))));
+}
+
+/// Bytes that come close to a session.
+fn near_smtp() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(b"MAIL FROM:<".to_vec()),
+        Just(b"RCPT TO:<".to_vec()),
+        Just(b"a@here.test>\r\n".to_vec()),
+        Just(b"a@[127.0.0.1]>\r\n".to_vec()),
+        Just(b"> SIZE=".to_vec()),
+        Just(b"DATA\r\n".to_vec()),
+        Just(b"\r\n.\r\n".to_vec()),
+        Just(b"RSET\r\nEHLO x\r\n".to_vec()),
+        Just(vec![b'x'; 13_000]),
+        proptest::collection::vec(any::<u8>(), 0..4),
+        proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'.'), Just(b'"'), Just(b'\\')], 0..4),
+    ];
+    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_get_well_formed_replies_however_they_are_cut(
+        script in near_smtp(),
+        cut in 0usize..400,
+    ) {
+        let play = Play::new();
+        let whole = play.send(script.clone());
+        prop_assert!(whole.replies().iter().all(|r| r.len() > 4 && r.as_bytes()[..3].iter().all(u8::is_ascii_digit)));
+        let (first, second) = script.split_at(cut.min(script.len()));
+        let halves = play.acts(vec![Act::Send(first.to_vec()), Act::Send(second.to_vec())]);
+        prop_assert_eq!(whole.codes(), halves.codes());
+        let envelopes = |p: &Played| -> Vec<_> {
+            p.queued.iter().map(|m| (m.sender.clone(), m.recipients.clone(), m.body.len())).collect()
+        };
+        prop_assert_eq!(envelopes(&whole), envelopes(&halves));
+    }
 }
