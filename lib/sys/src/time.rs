@@ -12,3 +12,35 @@ pub fn stamp() -> (u64, u32) {
     let t = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (t.as_secs(), t.subsec_nanos())
 }
+
+/// A moment in the host's time zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// 0 to 11.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 to 60.
+    pub second: u8,
+}
+
+/// The local time at `seconds` since 1970 UTC, by TZ or /etc/localtime: for the system log alone; mail has UTC.
+pub fn local(seconds: u64) -> Local {
+    let seconds = libc::time_t::try_from(seconds).unwrap_or(0);
+    // SAFETY: all-zero is a valid tm (its zone name may be null).
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both places live through the call; there are no threads that change TZ meanwhile.
+    unsafe { libc::localtime_r(&seconds, &mut tm) };
+    let small = |n: libc::c_int| u8::try_from(n).unwrap_or(0);
+    Local {
+        month: small(tm.tm_mon),
+        day: small(tm.tm_mday),
+        hour: small(tm.tm_hour),
+        minute: small(tm.tm_min),
+        second: small(tm.tm_sec),
+    }
+}

@@ -17,14 +17,19 @@ pub struct Account {
     pub home: Vec<u8>,
 }
 
-/// Looks `name` up; `Ok(None)`: surely no such account. A name that is not UTF-8 names no account.
+/// Looks `name` up; `Ok(None)`: surely no such account, which the name service may say with any of four errors
+/// (getpwnam(3)). A name that is not UTF-8 names no account.
 pub fn by_name(name: &[u8]) -> io::Result<Option<Account>> {
     use std::os::unix::ffi::OsStringExt;
     let Ok(text) = std::str::from_utf8(name) else { return Ok(None) };
     if text.is_empty() || text.contains('\0') {
         return Ok(None);
     }
-    let found = nix::unistd::User::from_name(text)?;
+    use nix::errno::Errno;
+    let found = match nix::unistd::User::from_name(text) {
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => None,
+        answer => answer?,
+    };
     Ok(found.map(|u| Account {
         name: u.name.into_bytes(),
         uid: Uid(u.uid.as_raw()),
