@@ -7,6 +7,7 @@
 
 pub mod cdb;
 pub mod constmap;
+pub mod users;
 
 pub use constmap::ConstMap;
 
