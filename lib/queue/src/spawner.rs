@@ -1,0 +1,401 @@
+//! The loop that qmail-lspawn and qmail-rspawn share: orders in, deliveries side by side, reports out.
+//!
+//! The delivery protocol (spec/programs.md 2.2). The first byte out is the most deliveries this spawner runs at a time.
+//! Then come orders, `delnum messid NUL sender NUL recipient NUL`, and go reports, `delnum report NUL`, in the order in
+//! which the deliveries end. A report begins with K (done), Z (try again) or D (never).
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use sys::fd::{Fd, STDIN};
+use sys::poll::Interest;
+use sys::process::{Ended, Pid};
+use sys::signal::{SIGCHLD, SIGPIPE};
+use sys::spawn::{NotStarted, Program};
+
+/// The longest message id in an order, counted with its NUL (bytes).
+const MESSID_MAX: usize = 100;
+/// The longest sender or recipient in an order (bytes): two addresses (VERP) and a virtual domain's prefix fit well.
+const FIELD_MAX: usize = 65536;
+/// How much of a dead child's pipe is still read while others hold it open (bytes): all that a Linux pipe holds.
+const PIPE_BYTES: usize = 65536;
+
+/// One delivery to be made.
+#[derive(Debug)]
+pub struct Order {
+    /// The message, open for reading at its beginning.
+    pub message: File,
+    /// Envelope sender.
+    pub sender: Vec<u8>,
+    /// Envelope recipient; it has an `@`.
+    pub recipient: Vec<u8>,
+    at: usize,
+}
+
+impl Order {
+    /// The recipient up to its last `@`.
+    pub fn local(&self) -> &[u8] {
+        self.recipient.get(..self.at).unwrap_or_default()
+    }
+
+    /// The recipient behind its last `@`.
+    pub fn host(&self) -> &[u8] {
+        self.recipient.get(self.at + 1..).unwrap_or_default()
+    }
+}
+
+/// What a child wrote, up to a limit.
+#[derive(Debug)]
+pub struct Output {
+    kept: Vec<u8>,
+    limit: usize,
+    cut: bool,
+}
+
+impl Output {
+    fn new(limit: usize) -> Output {
+        Output { kept: Vec::new(), limit, cut: false }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let room = self.limit.saturating_sub(self.kept.len());
+        self.cut |= bytes.len() > room;
+        self.kept.extend(bytes.iter().take(room));
+    }
+
+    /// What was kept: all of it, unless [`Output::is_cut`].
+    pub fn bytes(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Whether the child wrote more than the limit.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+}
+
+/// What comes next in a delivery.
+pub enum Step<P> {
+    /// It is over. The report ends at its first NUL, or with the last byte.
+    Report(Vec<u8>),
+    /// A program is to be run. It gets the pipe as descriptor 1, the rest is up to the caller.
+    Run {
+        /// The program.
+        program: Program,
+        /// Whether its descriptor 2 goes to the pipe as well.
+        errors_too: bool,
+        /// What [`Deliverer::ended`] has to know.
+        phase: P,
+    },
+}
+
+impl<P> Step<P> {
+    /// A report that is always the same.
+    pub fn report(text: &str) -> Step<P> {
+        Step::Report(text.as_bytes().to_vec())
+    }
+}
+
+/// What is special about one spawner: which programs make a delivery, and what their ends mean.
+pub trait Deliverer {
+    /// Which of the programs of a delivery is running.
+    type Phase;
+    /// How much of a program's output is kept (bytes).
+    const OUTPUT_MAX: usize;
+
+    /// The first step of a delivery.
+    fn begin(&mut self, order: &Order) -> Step<Self::Phase>;
+    /// The step after the end of a program.
+    fn ended(&mut self, order: &Order, phase: Self::Phase, how: Ended, output: &Output) -> Step<Self::Phase>;
+    /// The report when a program could not be started.
+    fn not_started(&mut self, phase: &Self::Phase, why: NotStarted) -> &'static str;
+}
+
+/// Serves orders from descriptor 0 until its end, and the deliveries then running to theirs. Reports go to descriptor 1;
+/// if nobody reads them any more the deliveries are finished all the same.
+///
+/// `messages` is the directory of the messages. Only regular files of its own owner are delivered, the user qmailq, or
+/// in a private instance the one user. An error means that the loop could not begin or go on.
+pub fn serve(deliverer: &mut impl Deliverer, messages: &Path, limit: u8) -> io::Result<()> {
+    sys::signal::unblock_all();
+    sys::signal::ignore(SIGPIPE);
+    sys::signal::catch(SIGCHLD)?;
+    let owner = std::fs::metadata(messages)?.uid();
+    let slots = (0..limit).map(|_| None).collect();
+    let mut spawner =
+        Spawner { deliverer, messages: messages.to_path_buf(), owner, slots, out: vec![limit], writing: true };
+    let (mut stdin, mut orders, mut reading) = (STDIN, Orders::default(), true);
+    loop {
+        spawner.flush();
+        if !reading && spawner.slots.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let ready = spawner.wait(reading)?;
+        if ready {
+            let mut buf = [0; 4096];
+            let n = stdin.read(&mut buf).unwrap_or(0);
+            reading = n > 0;
+            let mut input = buf.get(..n).unwrap_or_default();
+            while let Some(asked) = orders.next(&mut input) {
+                spawner.accept(asked);
+            }
+        }
+        spawner.reap();
+    }
+}
+
+/// One delivery under way.
+struct Slot<P> {
+    order: Order,
+    phase: P,
+    pid: Pid,
+    output: Output,
+    /// `None` from its end on.
+    pipe: Option<OwnedFd>,
+    ended: Option<Ended>,
+    /// Bytes read since the child was seen to have ended.
+    late: usize,
+}
+
+struct Spawner<'d, D: Deliverer> {
+    deliverer: &'d mut D,
+    messages: PathBuf,
+    owner: u32,
+    slots: Vec<Option<Slot<D::Phase>>>,
+    out: Vec<u8>,
+    writing: bool,
+}
+
+impl<D: Deliverer> Spawner<'_, D> {
+    /// Waits until something happens and reads what the children wrote; says whether there are orders to be read.
+    ///
+    /// A delivery ends with its child, not with the last process that holds the pipe: a dead child's pipe is emptied,
+    /// which a look without waiting tells, and that is it.
+    fn wait(&mut self, reading: bool) -> io::Result<bool> {
+        let mut list = vec![Interest::read(if reading { STDIN.as_raw_fd() } else { -1 })];
+        let mut emptying = Vec::new();
+        for (delnum, slot) in self.slots.iter().enumerate() {
+            let Some(slot) = slot else { continue };
+            if slot.ended.is_some() {
+                emptying.push(delnum);
+            }
+            if let Some(pipe) = &slot.pipe {
+                list.push(Interest::read(pipe.as_raw_fd()));
+            }
+        }
+        sys::poll::wait(&mut list, (!emptying.is_empty()).then_some(Duration::ZERO))?;
+        let mut polled = list.iter();
+        let ready = polled.next().is_some_and(|i| i.readable);
+        for slot in self.slots.iter_mut().flatten().filter(|s| s.pipe.is_some()) {
+            if polled.next().is_some_and(|i| i.readable) {
+                slot.read();
+            } else if slot.ended.is_some() {
+                slot.pipe = None;
+            }
+        }
+        for delnum in emptying {
+            self.end_if_over(delnum);
+        }
+        Ok(ready)
+    }
+
+    /// Takes note of the children that have ended.
+    fn reap(&mut self) {
+        // A pipe at its end tells as much as the signal does, and mostly a moment earlier.
+        let at_end = self.slots.iter().flatten().any(|s| s.pipe.is_none());
+        if !sys::signal::take(SIGCHLD) && !at_end {
+            return;
+        }
+        while let Some((pid, how)) = sys::process::reap() {
+            let whose = self.slots.iter_mut().position(|s| s.as_ref().is_some_and(|s| s.pid == pid));
+            let Some(delnum) = whose else { continue };
+            if let Some(Some(slot)) = self.slots.get_mut(delnum) {
+                slot.ended = Some(how);
+            }
+            self.end_if_over(delnum);
+        }
+    }
+
+    fn end_if_over(&mut self, delnum: usize) {
+        let Some(place) = self.slots.get_mut(delnum) else { return };
+        let Some(slot) = place.take_if(|s| s.pipe.is_none()) else { return };
+        let Some(how) = slot.ended else {
+            *place = Some(slot);
+            return;
+        };
+        let step = self.deliverer.ended(&slot.order, slot.phase, how, &slot.output);
+        self.take(delnum, slot.order, step);
+    }
+
+    /// Checks an order and takes the first step.
+    fn accept(&mut self, asked: Asked) {
+        let delnum = usize::from(asked.delnum);
+        match self.check(asked) {
+            Ok(order) => {
+                let step = self.deliverer.begin(&order);
+                self.take(delnum, order, step);
+            }
+            Err(refusal) => self.report(delnum, refusal.as_bytes()),
+        }
+    }
+
+    fn check(&self, asked: Asked) -> Result<Order, &'static str> {
+        if asked.too_long {
+            return Err("Zqmail-spawn out of memory. (#4.3.0)\n");
+        }
+        match self.slots.get(usize::from(asked.delnum)) {
+            None => return Err("ZInternal error: delnum too big. (#4.3.5)\n"),
+            Some(Some(_)) => return Err("ZInternal error: delnum in use. (#4.3.5)\n"),
+            Some(None) => {}
+        }
+        let Asked { messid, sender, recipient, .. } = asked;
+        // Nothing but digits and inner slashes: no path out of the messages' directory can be made of them.
+        if messid.iter().enumerate().any(|(i, b)| !b.is_ascii_digit() && (i == 0 || *b != b'/')) {
+            return Err("DInternal error: messid has nonnumerics. (#5.3.5)\n");
+        }
+        if messid.len() >= MESSID_MAX {
+            return Err("DInternal error: messid too long. (#5.3.5)\n");
+        }
+        if messid.is_empty() {
+            return Err("DInternal error: messid too short. (#5.3.5)\n");
+        }
+        let at = recipient.iter().rposition(|&b| b == b'@');
+        let at = at.ok_or("DSorry, address must include host name. (#5.1.3)\n")?;
+        let file = self.messages.join(std::ffi::OsStr::from_bytes(&messid));
+        let message = sys::fs::open_read(&file).map_err(|_| "Zqmail-spawn unable to open message. (#4.3.0)\n")?;
+        let meta = message.metadata().map_err(|_| "Zqmail-spawn unable to fstat message. (#4.3.0)\n")?;
+        self.check_file(&meta)?;
+        Ok(Order { message, sender, recipient, at })
+    }
+
+    fn check_file(&self, meta: &Metadata) -> Result<(), &'static str> {
+        if !meta.is_file() {
+            return Err("ZSorry, message has wrong type. (#4.3.5)\n");
+        }
+        if meta.uid() != self.owner {
+            return Err("ZSorry, message has wrong owner. (#4.3.5)\n");
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, delnum: usize, order: Order, step: Step<D::Phase>) {
+        let (program, errors_too, phase) = match step {
+            Step::Report(text) => return self.report(delnum, &text),
+            Step::Run { program, errors_too, phase } => (program, errors_too, phase),
+        };
+        let Ok((pipe, writing)) = sys::fd::pipe() else {
+            return self.report(delnum, b"Zqmail-spawn unable to create pipe. (#4.3.0)\n");
+        };
+        let mut program = program.fd(1, writing.as_raw_fd());
+        if errors_too {
+            program = program.fd(2, writing.as_raw_fd());
+        }
+        match program.try_start() {
+            Ok(pid) => {
+                let (pipe, output) = (Some(pipe), Output::new(D::OUTPUT_MAX));
+                if let Some(place) = self.slots.get_mut(delnum) {
+                    *place = Some(Slot { order, phase, pid, output, pipe, ended: None, late: 0 });
+                }
+            }
+            Err(why) => {
+                let text = self.deliverer.not_started(&phase, why);
+                self.report(delnum, text.as_bytes());
+            }
+        }
+    }
+
+    fn report(&mut self, delnum: usize, text: &[u8]) {
+        // A NUL would end the report and make the rest of it the next one.
+        let text = text.split(|&b| b == 0).next().unwrap_or_default();
+        // Every number came from one byte of an order.
+        self.out.push(u8::try_from(delnum).unwrap_or(u8::MAX));
+        self.out.extend_from_slice(text);
+        self.out.push(0);
+    }
+
+    fn flush(&mut self) {
+        if self.writing && !self.out.is_empty() {
+            self.writing = Fd(1).write_all(&self.out).is_ok();
+        }
+        self.out.clear();
+    }
+}
+
+impl<P> Slot<P> {
+    fn read(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let mut buf = [0; 4096];
+        match Fd(pipe.as_raw_fd()).read(&mut buf) {
+            Ok(n) if n > 0 => {
+                self.output.add(buf.get(..n).unwrap_or_default());
+                if self.ended.is_some() {
+                    self.late += n;
+                    if self.late >= PIPE_BYTES {
+                        self.pipe = None;
+                    }
+                }
+            }
+            // The end, or a pipe that cannot be read: the child's exit code has to tell.
+            _ => self.pipe = None,
+        }
+    }
+}
+
+/// An order as it was read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    delnum: u8,
+    messid: Vec<u8>,
+    sender: Vec<u8>,
+    recipient: Vec<u8>,
+    /// A field was longer than [`FIELD_MAX`]; but for the delivery number the order is garbage.
+    too_long: bool,
+}
+
+/// Puts orders together from pieces of input.
+#[derive(Debug, Default)]
+struct Orders {
+    /// The order being read, from its delivery number on.
+    now: Option<Asked>,
+    /// Its complete fields.
+    fields: usize,
+}
+
+impl Orders {
+    /// The next complete order, taken off the front of `input`; `None` when all of the input is used up.
+    fn next(&mut self, input: &mut &[u8]) -> Option<Asked> {
+        while !input.is_empty() {
+            let Some(asked) = &mut self.now else {
+                let (&delnum, rest) = input.split_first()?;
+                self.now = Some(Asked { delnum, ..Asked::default() });
+                *input = rest;
+                continue;
+            };
+            let field = match self.fields {
+                0 => &mut asked.messid,
+                1 => &mut asked.sender,
+                _ => &mut asked.recipient,
+            };
+            let end = input.iter().position(|&b| b == 0);
+            let (piece, rest) = input.split_at(end.unwrap_or(input.len()));
+            if field.len() + piece.len() > FIELD_MAX {
+                asked.too_long = true;
+            } else {
+                field.extend_from_slice(piece);
+            }
+            *input = rest.get(usize::from(end.is_some())..).unwrap_or_default();
+            if end.is_some() {
+                self.fields += 1;
+            }
+            if self.fields == 3 {
+                self.fields = 0;
+                return self.now.take();
+            }
+        }
+        None
+    }
+}
