@@ -22,8 +22,8 @@ enum Seen {
     Text,
 }
 
-/// Turns the bytes on the wire into those of the message: CR LF becomes LF, a dot at the start of a line is dropped, and
-/// CR LF `.` CR LF ends it, nothing else does. All other bytes, CR and NUL among them, are passed on as they are.
+/// Turns the bytes on the wire into those of the message: CR LF becomes LF, a dot at the start of a line is dropped,
+/// and CR LF `.` CR LF ends it, nothing else does. All other bytes, CR and NUL among them, are passed on as they are.
 ///
 /// No state grows with the message: lines may be of any length, and the wire may be cut anywhere.
 #[derive(Clone, Debug)]
