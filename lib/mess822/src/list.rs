@@ -235,8 +235,9 @@ mod tests {
 
         #[test]
         fn a_rewritten_field_has_the_same_addresses_when_read_again(text in list_text()) {
-            // A blank behind a backslash is written bare, as in qmail (see `token`): such words fall apart.
-            prop_assume!(!text.windows(2).any(|w| w == b"\\ "));
+            // A blank behind a backslash is written bare, as in qmail, so that such words fall apart; and a newline
+            // there is written with a blank (see `token`).
+            prop_assume!(!text.windows(2).any(|w| w == b"\\ " || w == b"\\\n"));
             check_stable(&text)?;
         }
     }

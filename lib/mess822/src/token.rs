@@ -180,7 +180,7 @@ fn continues_word(b: u8) -> bool {
 
 /// Bytes that a word without quotes cannot show. A blank (it came in behind a backslash) is left bare, as qmail does.
 fn needs_quotes(b: u8) -> bool {
-    !(32..=126).contains(&b) || matches!(b, b')' | b']' | b'\\' | b',' | b';' | b':' | b'<' | b'>' | b'@')
+    !(32..=126).contains(&b) || matches!(b, b')' | b']' | b'\\' | b',' | b';' | b':' | b'<' | b'>' | b'@' | b'.')
 }
 
 /// Lines longer than this are folded at their commas if possible (bytes).
@@ -248,11 +248,17 @@ impl Folded {
     }
 
     fn escaped(&mut self, word: &[u8]) {
-        for &b in word {
+        let mut bytes = word.iter().peekable();
+        while let Some(&b) = bytes.next() {
             if matches!(b, b'"' | b'[' | b']' | b'(' | b')' | b'\\' | b'\r' | b'\n') {
                 self.text.push(b'\\');
             }
             self.text.push(b);
+            // A backslash at the end of a line takes the newline into the word. Whatever follows must still look like
+            // a continuation line, or the header would end here.
+            if b == b'\n' && !matches!(bytes.peek(), Some(b' ' | b'\t')) {
+                self.text.push(b' ');
+            }
         }
     }
 }
@@ -335,6 +341,10 @@ mod tests {
             ("To: A B<c>", "To: A B <c>\n"),
             ("To: g:a,b;", "To: g: a, b;\n"),
             ("To: a(c)", "To: a (c)\n"),
+            ("To: ()\\.\"\"", "To: () \".\" \"\"\n"),
+            ("To: \"a\n b\"", "To: \"a\\\n b\"\n"),
+            ("To: a\\\n", "To: \"a\\\n \"\n"),
+            ("To: \\\n\\\n", "To: \"\\\n \\\n \"\n"),
         ];
         for &(before, after) in rows {
             assert_eq!(unparse(&parse(before.as_bytes()).unwrap()), after.as_bytes());

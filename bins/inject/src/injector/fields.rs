@@ -238,12 +238,14 @@ impl<'s> Header<'s> {
     }
 
     /// A new Mail-Followup-To field with all visible recipients, if one of them is a known mailing list; else nothing.
+    /// An address with a newline would end the field: it is left out.
     fn followup_field(&self) -> Vec<u8> {
         let Some(lists) = &self.settings.lists else { return Vec::new() };
         if self.seen.has(Name::MailFollowupTo) || !self.shown.iter().any(|address| lists.contains(address)) {
             return Vec::new();
         }
-        let shown: Vec<_> = self.shown.iter().rev().map(|address| quote::address(address)).collect();
+        let shown = self.shown.iter().rev().filter(|address| !address.contains(&b'\n'));
+        let shown: Vec<_> = shown.map(quote::address).collect();
         [b"Mail-Followup-To: ", &shown.join(&b",\n  "[..])[..], b"\n"].concat()
     }
 }
@@ -351,6 +353,9 @@ mod tests {
             let field = format!("{name}: a (\n");
             assert!(matches!(inject(&s, field.as_bytes()), Err(Failure::Unparsable(f)) if f == field.as_bytes()));
         }
+        // A backslash at the end of a line takes the newline along, which must not end the header.
+        let (.., out) = inject(&s, b"To: \\\nCc: a\n").unwrap();
+        assert!(text(&out).ends_with("To: \"\\\n \"@h.test\nCc: a@h.test\n"));
         let (_, recipients, out) = inject(&s, b"To: a, b: c, d\n").unwrap();
         assert_eq!(recipients, [b"d@h.test".to_vec(), b"c@h.test".to_vec()]);
         assert!(text(&out).ends_with("To: a, b: c, d\n"));
