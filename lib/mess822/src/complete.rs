@@ -142,7 +142,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn completing_twice_changes_nothing_more(local in "[a-z+]{1,8}", host in "(@[a-z]{1,5}(\\.[a-z]{1,5}){0,2}\\+?)?") {
+        fn completing_twice_changes_nothing_more(
+            local in "[a-z+]{1,8}",
+            host in "(@[a-z]{1,5}(\\.[a-z]{1,5}){0,2}\\+?)?",
+        ) {
             let d = defaults();
             let once = d.complete_text(format!("{local}{host}").as_bytes()).unwrap();
             prop_assert_eq!(d.complete_text(&once).unwrap(), once);

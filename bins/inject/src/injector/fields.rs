@@ -394,7 +394,9 @@ mod tests {
         }
 
         #[test]
-        fn injecting_again_finds_the_same_visible_recipients(list in "[a-z]{1,4}(@[a-z]{1,4}){0,1}(, ?<?[a-z. ]{1,6}>?){0,6}") {
+        fn injecting_again_finds_the_same_visible_recipients(
+            list in "[a-z]{1,4}(@[a-z]{1,4}){0,1}(, ?<?[a-z. ]{1,6}>?){0,6}",
+        ) {
             let s = settings(&[]);
             let (_, first, out) = inject(&s, format!("To: {list}\n").as_bytes()).unwrap();
             let (_, second, _) = inject(&s, &out).unwrap();
