@@ -32,12 +32,12 @@ sys::program!(run);
 fn run(args: sys::start::Args) -> Exit {
     let Some(&local) = args.first() else { return Exit::PERMANENT };
     let mut accounts = Accounts::new();
-    let found = match user_and_extension(local, |name| accounts.find(name)) {
+    let found = match owner(local, |name| accounts.find(name)) {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => alias(&mut accounts).map(|account| (account, &b"-"[..], local)),
+        Ok(None) => alias(&mut accounts).map(|account| Owner { account, dash: b"-", extension: local }),
         Err(code) => Err(code),
     };
-    let (account, dash, extension) = match found {
+    let Owner { account, dash, extension } = match found {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -49,22 +49,27 @@ fn run(args: sys::start::Args) -> Exit {
     }
 }
 
-/// The account that `local` names, with dash and extension.
-fn user_and_extension(
-    local: &[u8],
-    mut find: impl FnMut(&[u8]) -> io::Result<Option<Account>>,
-) -> Result<Option<(Account, &[u8], &[u8])>, Exit> {
+/// Whose mail it is, and what the address says beyond the name.
+#[derive(Debug, PartialEq, Eq)]
+struct Owner<'a> {
+    account: Account,
+    dash: &'static [u8],
+    extension: &'a [u8],
+}
+
+/// The account that `local` begins with.
+fn owner(local: &[u8], mut find: impl FnMut(&[u8]) -> io::Result<Option<Account>>) -> Result<Option<Owner<'_>>, Exit> {
     for end in (0..=local.len().min(NAME_MAX)).rev() {
         let (name, rest) = local.split_at(end);
-        let (dash, extension) = match rest.split_first() {
-            None => (&b""[..], rest),
-            Some((&conf::BREAK, extension)) => (&b"-"[..], extension),
+        let (dash, extension): (&[u8], _) = match rest.split_first() {
+            None => (b"", rest),
+            Some((&conf::BREAK, extension)) => (b"-", extension),
             Some(_) => continue,
         };
         let account = find(&name.to_ascii_lowercase()).map_err(|_| TROUBLE)?;
         let Some(account) = account.filter(|a| a.uid != Uid(0)) else { continue };
         match std::fs::metadata(OsStr::from_bytes(&account.home)) {
-            Ok(meta) if meta.uid() == account.uid.0 => return Ok(Some((account, dash, extension))),
+            Ok(meta) if meta.uid() == account.uid.0 => return Ok(Some(Owner { account, dash, extension })),
             // The home was given to somebody else: then the mail is not this account's either.
             Ok(_) => {}
             Err(e) if sys::error::is_temporary(&e) => return Err(HOME_OUT_OF_REACH),
@@ -202,16 +207,13 @@ mod tests {
     }
 
     fn look(local: &str, known: &[&str]) -> Result<Option<(String, String, String)>, Exit> {
-        let (uid, gid) = (Uid(std::fs::metadata("/").unwrap().uid().max(1)), Gid(1));
-        // The uid that owns the home which is used here; the home of root is never taken.
         let home = std::env::temp_dir().join(format!("getpw-{}-{local}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
-        let owner = Uid(home.metadata().unwrap().uid());
-        let uid = if owner == Uid(0) { uid } else { owner };
-        if owner == Uid(0) {
-            std::os::unix::fs::chown(&home, Some(uid.0), None).unwrap();
+        if sys::process::euid() == Uid(0) {
+            std::os::unix::fs::chown(&home, Some(1), None).unwrap();
         }
-        let found = user_and_extension(local.as_bytes(), |name| {
+        let (uid, gid) = (Uid(home.metadata().unwrap().uid()), Gid(1));
+        let found = owner(local.as_bytes(), |name| {
             let name = String::from_utf8(name.to_vec()).unwrap();
             if name == "trouble" {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -220,7 +222,7 @@ mod tests {
             Ok(known.contains(&name.as_str()).then(|| Account { name: name.into(), uid, gid, home }))
         });
         let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
-        let found = found.map(|f| f.map(|(account, dash, ext)| (text(&account.name), text(dash), text(ext))));
+        let found = found.map(|f| f.map(|o| (text(&o.account.name), text(o.dash), text(o.extension))));
         std::fs::remove_dir(home).unwrap();
         found
     }

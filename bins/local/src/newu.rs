@@ -124,7 +124,7 @@ mod tests {
             (b"=joe:joe:1:2:/joe:-:x:more:", simple(b"joe", b"joe\x001\x002\0/joe\0-\0x")),
             (b"+joe-:joe:1:2:/joe:-::", wildcard(b"joe-", b"joe\x001\x002\0/joe\0-\0")),
             (b"+:alias:1:2:/alias:-::", wildcard(b"", b"alias\x001\x002\0/alias\0-\0")),
-            (b"?joe::::::", simple(b"joe", b"\0\0\0\0\0")),
+            (b"?joe:::::::", simple(b"joe", b"\0\0\0\0\0")),
             (b"=joe:joe:1:2:/joe::", None),
             (b"=joe", None),
             (b":joe:1:2:/joe:::", None),

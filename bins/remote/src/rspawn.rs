@@ -18,8 +18,6 @@ use sys::Exit;
 use sys::process::Ended;
 use sys::spawn::{NotStarted, Program};
 
-/// Size of the table of hosts that timed out (bytes).
-const TCPTO_BYTES: usize = 1024;
 /// The longest output of qmail-remote (bytes), far more than it ever writes.
 const OUTPUT_MAX: usize = 65536;
 
@@ -48,7 +46,7 @@ fn run(_args: sys::start::Args) -> Exit {
 fn forget_timeouts() {
     let table = sys::fs::open_write_nonblocking(Path::new("../lock/tcpto"));
     // The table is only a cache: without it, or with an old one, mail goes out all the same.
-    let _ = table.and_then(|mut t| t.write_all(&[0; TCPTO_BYTES]));
+    let _ = table.and_then(|mut t| t.write_all(&[0; queue::tcpto::SIZE]));
 }
 
 struct Rspawn {

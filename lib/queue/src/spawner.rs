@@ -399,3 +399,71 @@ impl Orders {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pieces: &[&[u8]]) -> Vec<Asked> {
+        let (mut orders, mut found) = (Orders::default(), vec![]);
+        for piece in pieces {
+            let mut input = *piece;
+            while let Some(asked) = orders.next(&mut input) {
+                found.push(asked);
+            }
+            assert!(input.is_empty());
+        }
+        found
+    }
+
+    fn asked(delnum: u8, messid: &[u8], sender: &[u8], recipient: &[u8]) -> Asked {
+        let (messid, sender, recipient) = (messid.to_vec(), sender.to_vec(), recipient.to_vec());
+        Asked { delnum, messid, sender, recipient, too_long: false }
+    }
+
+    #[test]
+    fn orders_are_the_same_however_they_are_cut() {
+        let whole = b"\x035/28\0a@b\0c@d\0\0\0\0\0\xff1\0#@[]\0x\0\x04unfinished\0";
+        let expected = [asked(3, b"5/28", b"a@b", b"c@d"), asked(0, b"", b"", b""), asked(255, b"1", b"#@[]", b"x")];
+        assert_eq!(read(&[whole]), expected);
+        for at in 0..whole.len() {
+            let (one, two) = whole.split_at(at);
+            assert_eq!(read(&[one, two]), expected, "{at}");
+        }
+        let single: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(read(&single), expected);
+    }
+
+    #[test]
+    fn a_field_without_end_takes_no_memory_and_spoils_only_its_order() {
+        let long = vec![b'x'; FIELD_MAX + 1];
+        let mut found = read(&[b"\x01", &long, &long, &long, b"\0s\0r@h\0\x02m\0s\0r\0"]);
+        assert_eq!(found.pop().unwrap(), asked(2, b"m", b"s", b"r"));
+        let first = found.pop().unwrap();
+        assert!(first.too_long && first.messid.len() <= FIELD_MAX);
+        let just = read(&[b"\x01m\0", &long[1..], b"\0r\0"]);
+        assert!(!just[0].too_long);
+    }
+
+    #[test]
+    fn output_is_kept_up_to_its_limit() {
+        let mut o = Output::new(5);
+        o.add(b"abc");
+        o.add(b"de");
+        assert_eq!((o.bytes(), o.is_cut()), (&b"abcde"[..], false));
+        o.add(b"f");
+        assert_eq!((o.bytes(), o.is_cut()), (&b"abcde"[..], true));
+        let mut o = Output::new(5);
+        o.add(b"abcdefg");
+        o.add(b"");
+        assert_eq!((o.bytes(), o.is_cut()), (&b"abcde"[..], true));
+    }
+
+    #[test]
+    fn the_recipient_is_divided_at_its_last_at() {
+        let recipient = b"\"a@b\"@host".to_vec();
+        let at = recipient.iter().rposition(|&b| b == b'@').unwrap();
+        let order = Order { message: File::open("/dev/null").unwrap(), sender: vec![], recipient, at };
+        assert_eq!((order.local(), order.host()), (&b"\"a@b\""[..], &b"host"[..]));
+    }
+}
