@@ -72,7 +72,7 @@ fn resolver(zone: Zone, cut: bool) -> Resolver {
             }
         }
     });
-    with(&format!("nameserver 127.0.0.1\noptions timeout:1 attempts:1\nsearch x.test y.test\n"), port)
+    with("nameserver 127.0.0.1\noptions timeout:1 attempts:1\nsearch x.test y.test\n", port)
 }
 
 fn with(text: &str, port: u16) -> Resolver {

@@ -24,9 +24,31 @@ pub enum Nowhere {
     Ourselves,
 }
 
+/// The look-ups that are needed.
+pub trait Names {
+    /// The mail exchangers of a name.
+    fn mx(&self, name: &[u8]) -> Answer<Mx>;
+    /// Its IPv4 addresses.
+    fn a(&self, name: &[u8]) -> Answer<Ipv4Addr>;
+    /// Its IPv6 addresses.
+    fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr>;
+}
+
+impl Names for Resolver {
+    fn mx(&self, name: &[u8]) -> Answer<Mx> {
+        self.mx(name)
+    }
+    fn a(&self, name: &[u8]) -> Answer<Ipv4Addr> {
+        self.a(name)
+    }
+    fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr> {
+        self.aaaa(name)
+    }
+}
+
 /// Finds addresses one preference after the other, so that no name is looked up that is not needed.
-pub struct Hosts<'r> {
-    resolver: &'r Resolver,
+pub struct Hosts<'n, N> {
+    names: &'n N,
     /// Whether meeting an own address ends the search.
     may_be_ours: bool,
     own: Vec<IpAddr>,
@@ -36,25 +58,29 @@ pub struct Hosts<'r> {
     nowhere: Nowhere,
 }
 
-impl<'r> Hosts<'r> {
+impl<'n, N: Names> Hosts<'n, N> {
     /// The hosts of a route. Nothing is looked up for an address literal. Errors: the addresses of this host cannot be
     /// had.
-    pub fn of(route: &Route, resolver: &'r Resolver) -> io::Result<Hosts<'r>> {
-        let literal = literal(&route.host);
+    pub fn of(route: &Route, names: &'n N) -> io::Result<Hosts<'n, N>> {
         // A relay that is an address needs to be compared with nothing.
-        let own = if route.relay && literal.is_some() { Vec::new() } else { sys::net::local_addresses()? };
-        let itself = |nowhere| (vec![Mx { preference: 0, name: route.host.clone() }], nowhere);
-        let (left, nowhere) = if literal.is_some() || route.relay {
-            itself(Nowhere::NoSuchHost)
+        let bare_relay = route.relay && literal(&route.host).is_some();
+        let own = if bare_relay { Vec::new() } else { sys::net::local_addresses()? };
+        Ok(Hosts::with_own(route, names, own))
+    }
+
+    fn with_own(route: &Route, names: &'n N, own: Vec<IpAddr>) -> Hosts<'n, N> {
+        let itself = || (vec![Mx { preference: 0, name: route.host.clone() }], Nowhere::NoSuchHost);
+        let (left, nowhere) = if route.relay || literal(&route.host).is_some() {
+            itself()
         } else {
-            match resolver.mx(&route.host) {
+            match names.mx(&route.host) {
                 Answer::Found(list) if list.iter().all(|mx| mx.name.is_empty()) => (Vec::new(), Nowhere::NoMail),
                 Answer::Found(list) => (in_order(list, &mut Random::new()), Nowhere::NoAddress),
-                Answer::NoRecords | Answer::NoSuchName => itself(Nowhere::NoSuchHost),
+                Answer::NoRecords | Answer::NoSuchName => itself(),
                 Answer::Temporary => (Vec::new(), Nowhere::Temporary),
             }
         };
-        Ok(Hosts { resolver, may_be_ours: !route.relay, own, ready: VecDeque::new(), left, nowhere })
+        Hosts { names, may_be_ours: !route.relay, own, ready: VecDeque::new(), left, nowhere }
     }
 
     /// The next address to try.
@@ -90,11 +116,11 @@ impl<'r> Hosts<'r> {
         if let Some(address) = literal(name) {
             return Some(vec![address]);
         }
-        let v4 = self.resolver.a(name).records();
+        let v4 = self.names.a(name).records();
         let mut all: Vec<IpAddr> = v4.iter().flatten().map(|&a| IpAddr::V4(a)).collect();
         let mut known = v4.is_some();
         if all.is_empty() || self.own.iter().any(is_global_ipv6) {
-            let v6 = self.resolver.aaaa(name).records();
+            let v6 = self.names.aaaa(name).records();
             known &= v6.is_some();
             all.extend(v6.iter().flatten().map(|a| IpAddr::V6(*a).to_canonical()));
         }
@@ -147,6 +173,136 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+
+    /// Names with their records; what is not listed does not exist. Notes which addresses were asked for.
+    #[derive(Default)]
+    struct Fake {
+        mx: Vec<(&'static str, u16, &'static str)>,
+        address: Vec<(&'static str, &'static str)>,
+        broken: Vec<&'static str>,
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl Fake {
+        fn answer<T>(&self, name: &[u8], list: Vec<T>) -> Answer<T> {
+            match list {
+                _ if self.broken.iter().any(|b| b.as_bytes() == name) => Answer::Temporary,
+                list if list.is_empty() => Answer::NoSuchName,
+                list => Answer::Found(list),
+            }
+        }
+
+        fn addresses<T: std::str::FromStr>(&self, name: &[u8]) -> Answer<T> {
+            let here = self.address.iter().filter(|a| a.0.as_bytes() == name);
+            self.answer(name, here.filter_map(|a| a.1.parse().ok()).collect())
+        }
+    }
+
+    impl Names for Fake {
+        fn mx(&self, name: &[u8]) -> Answer<Mx> {
+            let here = self.mx.iter().filter(|m| m.0.as_bytes() == name);
+            self.answer(name, here.map(|m| Mx { preference: m.1, name: m.2.into() }).collect())
+        }
+        fn a(&self, name: &[u8]) -> Answer<Ipv4Addr> {
+            self.asked.borrow_mut().push(String::from_utf8(name.to_vec()).unwrap());
+            self.addresses(name)
+        }
+        fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr> {
+            self.addresses(name)
+        }
+    }
+
+    /// The addresses for mail to `d.test`, and why there are no more.
+    fn walk(names: &Fake, own: &[&str]) -> (Vec<String>, Nowhere) {
+        let route = Route { host: b"d.test".to_vec(), relay: false, port: 25 };
+        walk_route(&route, names, own)
+    }
+
+    fn walk_route(route: &Route, names: &Fake, own: &[&str]) -> (Vec<String>, Nowhere) {
+        let own = own.iter().map(|o| o.parse().unwrap()).collect();
+        let mut hosts = Hosts::with_own(route, names, own);
+        let found = std::iter::from_fn(|| hosts.next()).map(|a| a.to_string()).collect();
+        (found, hosts.nowhere())
+    }
+
+    fn two_exchangers() -> Fake {
+        Fake {
+            mx: vec![("d.test", 20, "b.test"), ("d.test", 10, "a.test"), ("d.test", 30, "c.test")],
+            address: vec![("a.test", "192.0.2.1"), ("b.test", "192.0.2.2"), ("c.test", "192.0.2.3")],
+            ..Fake::default()
+        }
+    }
+
+    #[test]
+    fn exchangers_are_looked_up_only_when_their_turn_comes() {
+        let names = two_exchangers();
+        let route = Route { host: b"d.test".to_vec(), relay: false, port: 25 };
+        let mut hosts = Hosts::with_own(&route, &names, Vec::new());
+        assert_eq!(hosts.next().unwrap().to_string(), "192.0.2.1");
+        assert_eq!(*names.asked.borrow(), ["a.test"]);
+        assert_eq!(walk(&names, &[]).0, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    }
+
+    #[test]
+    fn r10_an_own_address_cuts_off_its_preference_and_worse() {
+        let names = two_exchangers();
+        assert_eq!(walk(&names, &["192.0.2.2"]).0, ["192.0.2.1"]);
+        assert_eq!(walk(&names, &["192.0.2.1"]), (vec![], Nowhere::Ourselves));
+        let alone = Fake { address: vec![("d.test", "0.0.0.0")], ..Fake::default() };
+        assert_eq!(walk(&alone, &["0.0.0.0", "::"]), (vec![], Nowhere::Ourselves));
+        let mapped = Fake { address: vec![("d.test", "::ffff:192.0.2.9")], ..Fake::default() };
+        assert_eq!(walk(&mapped, &["192.0.2.9"]), (vec![], Nowhere::Ourselves));
+        let equal = Fake {
+            mx: vec![("d.test", 10, "a.test"), ("d.test", 10, "b.test")],
+            address: vec![("a.test", "192.0.2.1"), ("b.test", "192.0.2.2")],
+            ..Fake::default()
+        };
+        assert_eq!(walk(&equal, &["192.0.2.2"]), (vec![], Nowhere::Ourselves));
+    }
+
+    #[test]
+    fn a_relay_may_be_this_host_and_is_not_asked_for_exchangers() {
+        let mut names = two_exchangers();
+        names.address.push(("d.test", "192.0.2.7"));
+        let relay = |host: &str| Route { host: host.into(), relay: true, port: 25 };
+        assert_eq!(walk_route(&relay("d.test"), &names, &["192.0.2.7"]).0, ["192.0.2.7"]);
+        assert_eq!(walk_route(&relay("[::1]"), &names, &["::1"]).0, ["::1"]);
+        assert_eq!(walk_route(&relay("no.test"), &names, &[]), (vec![], Nowhere::NoSuchHost));
+        let own = Route { host: b"[127.0.0.1]".to_vec(), relay: false, port: 25 };
+        assert_eq!(walk_route(&own, &names, &["127.0.0.1"]), (vec![], Nowhere::Ourselves));
+    }
+
+    #[test]
+    fn why_there_is_no_address() {
+        let mx = |list: &[(u16, &'static str)]| list.iter().map(|&(p, n)| ("d.test", p, n)).collect();
+        let rows = [
+            (Fake::default(), Nowhere::NoSuchHost),
+            (Fake { mx: mx(&[(0, "")]), ..Fake::default() }, Nowhere::NoMail),
+            (Fake { mx: mx(&[(0, ""), (5, "a.test")]), ..Fake::default() }, Nowhere::NoAddress),
+            (Fake { mx: mx(&[(5, "a.test")]), broken: vec!["a.test"], ..Fake::default() }, Nowhere::Temporary),
+            (Fake { broken: vec!["d.test"], ..Fake::default() }, Nowhere::Temporary),
+        ];
+        for (names, why) in rows {
+            assert_eq!(walk(&names, &[]), (vec![], why));
+        }
+    }
+
+    #[test]
+    fn one_broken_exchanger_does_not_hide_the_others() {
+        let mut names = two_exchangers();
+        names.broken = vec!["a.test"];
+        assert_eq!(walk(&names, &[]).0, ["192.0.2.2", "192.0.2.3"]);
+    }
+
+    #[test]
+    fn ipv4_comes_first_and_ipv6_if_it_can_be_of_use() {
+        let names = Fake { address: vec![("d.test", "192.0.2.1"), ("d.test", "2001:db8::1")], ..Fake::default() };
+        assert_eq!(walk(&names, &["127.0.0.1", "::1", "fe80::1"]).0, ["192.0.2.1"]);
+        assert_eq!(walk(&names, &["2001:db8::9"]).0, ["192.0.2.1", "2001:db8::1"]);
+        let only6 = Fake { address: vec![("d.test", "2001:db8::1")], ..Fake::default() };
+        assert_eq!(walk(&only6, &[]).0, ["2001:db8::1"]);
+    }
 
     #[test]
     fn literals() {

@@ -53,6 +53,7 @@ fn deliver(args: &[&[u8]], report: &mut Report) -> Result<(), &'static [u8]> {
         return Err(report::USAGE);
     }
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    sys::process::no_core_dumps();
     sys::process::chdir(&home).map_err(|_| report::NO_HOME)?;
     let (settings, route) = read_controls(&home, host).map_err(|_| report::NO_CONTROLS)?;
     let mail = Mail {

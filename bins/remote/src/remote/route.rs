@@ -1,6 +1,5 @@
 //! Where mail for a host goes: by control/smtproutes, else to the host itself.
 
-use control::ConstMap;
 use std::net::Ipv6Addr;
 
 /// The port of SMTP.
@@ -21,14 +20,22 @@ impl Route {
     /// Looks `host` up in the lines of control/smtproutes, then what follows each of its dots, dot included, and last
     /// the empty key; the first hit counts, and an empty relay there means the MX. `None`: the line makes no sense.
     pub fn find(host: &[u8], routes: &[Vec<u8>]) -> Option<Route> {
-        let map = ConstMap::of_pairs(routes);
         let ends = (0..=host.len()).filter(|&i| i == 0 || i == host.len() || host.get(i) == Some(&b'.'));
-        let hit = ends.filter_map(|i| map.get(host.get(i..)?)).next();
+        let hit = ends.filter_map(|i| value_of(host.get(i..)?, routes)).next();
         match hit {
             Some(relay) if !relay.is_empty() => parse(relay),
             _ => Some(Route { host: host.to_vec(), relay: false, port: SMTP }),
         }
     }
+}
+
+/// The value of the first line `key:value`. The list is read once and asked a few times, so it is not made a map of.
+fn value_of<'a>(key: &[u8], routes: &'a [Vec<u8>]) -> Option<&'a [u8]> {
+    routes.iter().find_map(|line| {
+        let at = line.iter().position(|&b| b == b':')?;
+        let (this, value) = line.split_at(at);
+        this.eq_ignore_ascii_case(key).then(|| value.get(1..).unwrap_or_default())
+    })
 }
 
 /// `relay`, `relay:port` or `relay;port`. A relay that is an IPv6 address needs brackets or the semicolon to have a

@@ -127,7 +127,6 @@ mod tests {
             (b"a\rb\n", b"a\r\nb\r\n.\r\n"),
             (b"\r.\n", b"\r\n..\r\n.\r\n"),
             (b"\r.\r\n", b"\r\n..\r\n.\r\n"),
-            (b"\r.\r\n", b"\r\n..\r\n.\r\n"),
             (b"\n.\r.\r.\n", b"\r\n..\r\n..\r\n..\r\n.\r\n"),
             (b"\r\r\n", b"\r\n\r\n.\r\n"),
             (b"a\r\r\r\nb\n", b"a\r\n\r\n\r\nb\r\n.\r\n"),

@@ -279,3 +279,232 @@ fn rcpt(recipient: &[u8]) -> Vec<u8> {
 fn has_line_break(address: &[u8]) -> bool {
     memchr::memchr3(b'\r', b'\n', 0, address).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A server that answers each write with the next piece of its script, and hangs up after the last one.
+    struct Script {
+        answers: VecDeque<&'static [u8]>,
+        ready: VecDeque<u8>,
+        heard: Vec<Vec<u8>>,
+    }
+
+    impl Read for &mut Script {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.ready.read(buf)
+        }
+    }
+
+    impl Write for &mut Script {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.heard.push(bytes.to_vec());
+            self.ready.extend(self.answers.pop_front().unwrap_or_default());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    type Outcome = (Vec<String>, Result<End, Dropped>, Vec<String>);
+
+    /// One message to `recipients`; the first answer is the greeting. Returns the reports, the end, and what was heard.
+    fn send(answers: &[&'static [u8]], recipients: &[&str], message: &[u8]) -> Outcome {
+        let (greeting, rest) = answers.split_first().unwrap();
+        let mut script = Script {
+            answers: rest.iter().copied().collect(),
+            ready: greeting.iter().copied().collect(),
+            heard: Vec::new(),
+        };
+        let mut reports = Vec::new();
+        let recipients: Vec<Vec<u8>> = recipients.iter().map(|r| r.as_bytes().to_vec()).collect();
+        let mut session = Session::new(&mut script, Duration::from_secs(9));
+        let mut talk = || {
+            assert_eq!(session.greeting()?.code, 220);
+            assert_eq!(session.hello(b"me")?.code, 250);
+            session.transact(b"s@a", &recipients, &mut &message[..], message.len() as u64, &mut |r| {
+                reports.push(match r {
+                    Recipient::Accepted => "ok".to_string(),
+                    Recipient::Refused(reply) => reply.code.to_string(),
+                    Recipient::Unsendable => "unsendable".to_string(),
+                })
+            })
+        };
+        let end = talk();
+        if end.is_ok() {
+            session.quit();
+        }
+        let heard = script.heard.iter().map(|h| String::from_utf8(h.clone()).unwrap()).collect();
+        (reports, end, heard)
+    }
+
+    fn code(end: &Result<End, Dropped>) -> u16 {
+        match end {
+            Ok(End::Sender(r) | End::Data(r) | End::Message(r)) => r.code,
+            _ => 0,
+        }
+    }
+
+    const HI: &[u8] = b"220 x\r\n";
+    const NAME: &[u8] = b"250 x\r\n";
+    const PIPE: &[u8] = b"250-x\r\n250 PIPELINING\r\n";
+    const OK: &[u8] = b"250 ok\r\n";
+    const GO: &[u8] = b"354 go\r\n";
+
+    #[test]
+    fn ehlo_is_tried_before_helo() {
+        let no = b"502 what\r\n";
+        let (_, end, heard) = send(&[HI, no, NAME, OK, OK, GO, OK], &["r@b"], b"x\n");
+        assert_eq!(code(&end), 250);
+        let want = [
+            "EHLO me\r\n",
+            "HELO me\r\n",
+            "MAIL FROM:<s@a>\r\n",
+            "RCPT TO:<r@b>\r\n",
+            "DATA\r\n",
+            "x\r\n.\r\n",
+            "QUIT\r\n",
+        ];
+        assert_eq!(heard, want);
+    }
+
+    #[test]
+    fn pipelining_sends_the_envelope_in_one_write() {
+        let all = b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n";
+        let (reports, end, heard) = send(&[HI, PIPE, all, OK], &["r@b", "bad@b"], b"x\n");
+        assert_eq!((code(&end), reports), (250, vec!["ok".to_string(), "550".to_string()]));
+        let envelope = "MAIL FROM:<s@a>\r\nRCPT TO:<r@b>\r\nRCPT TO:<bad@b>\r\nDATA\r\n";
+        assert_eq!(heard, ["EHLO me\r\n", envelope, "x\r\n.\r\nQUIT\r\n"]);
+    }
+
+    #[test]
+    fn many_recipients_are_pipelined_in_groups() {
+        let names: Vec<String> = (0..250).map(|n| format!("r{n}@b")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let ok = |n| -> &'static [u8] { OK.repeat(n).leak() };
+        let last: &'static [u8] = [ok(50), GO].concat().leak();
+        let (reports, end, heard) = send(&[HI, PIPE, ok(101), ok(100), last, OK], &names, b"x\n");
+        assert_eq!((code(&end), reports.len(), heard.len()), (250, 250, 5));
+        assert!(heard[3].ends_with("RCPT TO:<r249@b>\r\nDATA\r\n"));
+    }
+
+    #[test]
+    fn r11_each_recipient_has_its_own_report() {
+        let (no, later): (&[u8], &[u8]) = (b"550 no\r\n", b"451 later\r\n");
+        for pipelining in [false, true] {
+            let answers: Vec<&'static [u8]> = if pipelining {
+                vec![HI, PIPE, b"250 ok\r\n550 no\r\n451 later\r\n250 ok\r\n354 go\r\n", OK]
+            } else {
+                vec![HI, NAME, OK, no, later, OK, GO, OK]
+            };
+            let (reports, end, _) = send(&answers, &["a@b", "b@b", "c@b"], b"x\n");
+            assert_eq!(reports, ["550", "451", "ok"]);
+            assert_eq!(code(&end), 250);
+        }
+    }
+
+    #[test]
+    fn without_a_recipient_no_message_is_sent() {
+        let no = b"550 no\r\n";
+        let (reports, end, heard) = send(&[HI, NAME, OK, no], &["a@b"], b"x\n");
+        assert_eq!((reports.len(), end), (1, Ok(End::NoRecipients)));
+        assert_eq!(heard.last().unwrap(), "QUIT\r\n");
+        // A server that says 354 all the same hears no end of a message.
+        let (_, end, heard) = send(&[HI, PIPE, b"250 ok\r\n550 no\r\n354 go\r\n"], &["a@b"], b"x\n");
+        assert_eq!(end, Ok(End::NoRecipients));
+        assert!(!heard.concat().contains("\r\n.\r\n"));
+    }
+
+    #[test]
+    fn r7_refusals_and_odd_codes_at_each_step() {
+        let (no, odd): (&[u8], &[u8]) = (b"550 no\r\n", b"150 odd\r\n");
+        let (reports, end, _) = send(&[HI, NAME, no], &["a@b"], b"x\n");
+        assert!(reports.is_empty() && matches!(end, Ok(End::Sender(r)) if r.kind() == Kind::Permanent));
+        let (_, end, _) = send(&[HI, PIPE, b"452 full\r\n503 MAIL first\r\n503 RCPT first\r\n"], &["a@b"], b"x\n");
+        assert!(matches!(end, Ok(End::Sender(r)) if r.kind() == Kind::Temporary));
+        // An unexpected success is a success at MAIL, RCPT and, as in qmail, even at DATA.
+        let (reports, end, _) = send(&[HI, NAME, b"300 x\r\n", GO, OK, OK], &["a@b"], b"x\n");
+        assert_eq!((reports, code(&end)), (vec!["ok".to_string()], 250));
+        let (_, end, _) = send(&[HI, NAME, OK, OK, odd], &["a@b"], b"x\n");
+        assert!(matches!(end, Ok(End::Data(r)) if r.kind() == Kind::Temporary));
+        for data in [no, odd] {
+            let (_, end, _) = send(&[HI, NAME, OK, OK, GO, data], &["a@b"], b"x\n");
+            assert!(matches!(end, Ok(End::Message(r)) if r.kind() != Kind::Good));
+        }
+    }
+
+    #[test]
+    fn r7_a_server_out_of_step_gets_no_message() {
+        // One reply too many: the 354 is still to come, or another 250 is.
+        let (_, end, heard) = send(&[HI, NAME, OK, OK, b"250 ok\r\n250 ok\r\n", OK], &["a@b"], b"x\n");
+        assert!(matches!(end, Ok(End::Data(_))));
+        assert_eq!(heard.last().unwrap(), "QUIT\r\n");
+        // With pipelining a reply other than 354 is never taken for one.
+        let (_, end, _) = send(&[HI, PIPE, b"250 ok\r\n250 ok\r\n250 ok\r\n", OK], &["a@b"], b"x\n");
+        assert!(matches!(end, Ok(End::Data(_))));
+    }
+
+    #[test]
+    fn r2_a_partial_message_gets_no_end() {
+        let (reports, end, heard) = send(&[HI, NAME, OK, OK, GO, OK], &["a@b"], b"x\ny");
+        assert_eq!((reports.len(), end), (1, Ok(End::Partial)));
+        assert!(!heard.concat().contains("\r\n.\r\n"));
+    }
+
+    #[test]
+    fn r6_only_what_comes_after_the_end_is_critical() {
+        let answers: &[&'static [u8]] = &[HI, NAME, OK, OK, GO];
+        for n in 2..=answers.len() {
+            let (_, end, _) = send(&answers[..n], &["a@b"], b"x\n");
+            let critical = n == answers.len();
+            assert_eq!(end, Err(Dropped { critical, timeout: false }), "after {n} answers");
+        }
+    }
+
+    #[test]
+    fn s19_an_address_with_a_line_break_is_never_sent() {
+        for pipelining in [false, true] {
+            let answers: Vec<&'static [u8]> = if pipelining {
+                vec![HI, PIPE, b"250 ok\r\n250 ok\r\n354 go\r\n", OK]
+            } else {
+                vec![HI, NAME, OK, OK, GO, OK]
+            };
+            let (reports, end, heard) = send(&answers, &["x>\r\nDATA@b", "a@b"], b"x\n");
+            assert_eq!(reports, ["unsendable", "ok"]);
+            assert_eq!(code(&end), 250);
+            assert!(!heard.concat().contains("x>"));
+        }
+        let mut script = Script { answers: VecDeque::new(), ready: VecDeque::new(), heard: Vec::new() };
+        let mut session = Session::new(&mut script, Duration::from_secs(9));
+        let end = session.transact(b"s\n@a", &[b"a@b".to_vec()], &mut io::empty(), 0, &mut |_| {});
+        assert_eq!(end, Ok(End::UnsendableSender));
+        assert!(script.heard.is_empty());
+    }
+
+    #[test]
+    fn a_long_message_goes_out_block_by_block() {
+        let message = b"0123456789abcde\n".repeat(20_000);
+        let (_, end, heard) = send(&[HI, NAME, OK, OK, GO, b"", b"", b"", b"", OK], &["a@b"], &message);
+        assert_eq!(code(&end), 250);
+        let blocks = &heard[4..heard.len() - 1];
+        assert_eq!(blocks.len(), 5);
+        assert!(blocks.iter().all(|b| b.len() <= 80_000));
+        assert_eq!(blocks.concat().len(), 20_000 * 17 + 3);
+    }
+
+    #[test]
+    fn r6_a_reply_that_drips_ends_when_its_time_is_up() {
+        struct Drip;
+        impl Read for Drip {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                buf[0] = b'2';
+                Ok(1)
+            }
+        }
+        let got = Replies::new(Duration::ZERO).next(&mut Drip);
+        assert_eq!(got.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,256 @@
+//! qmail-remote, qmail-tcpto and qmail-tcpok as their callers see them, in a private home, against a server on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+fn home() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("control")).unwrap();
+    std::fs::create_dir_all(dir.path().join("queue/lock")).unwrap();
+    control(dir.path(), "me", "me.test\n");
+    std::fs::write(dir.path().join("queue/lock/tcpto"), [0; 1024]).unwrap();
+    dir
+}
+
+fn control(home: &Path, name: &str, text: &str) {
+    std::fs::write(home.join("control").join(name), text).unwrap();
+}
+
+fn program(path: &str, home: &Path) -> Command {
+    let mut c = Command::new(path);
+    c.env_clear().env("QMAILHOME", home);
+    c
+}
+
+/// Runs qmail-remote on `message`; the records it reported.
+fn remote(home: &Path, args: &[&str], message: Stdio) -> Vec<String> {
+    let out = program(env!("CARGO_BIN_EXE_qmail-remote"), home).args(args).stdin(message).output().unwrap();
+    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(out.stderr, b"");
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.strip_suffix('\0').unwrap().split('\0').map(String::from).collect()
+}
+
+fn message(home: &Path, text: &[u8]) -> Stdio {
+    let path = home.join("message");
+    std::fs::write(&path, text).unwrap();
+    File::open(path).unwrap().into()
+}
+
+/// Serves one connection: EHLO gets `hello`, recipients with `bad` in them are refused. Returns the port, and what was
+/// heard in the end: the commands, and the number of bytes of the body as sent.
+fn server(address: &str, hello: &'static str) -> (u16, JoinHandle<(Vec<String>, usize)>) {
+    let listener = TcpListener::bind((address.parse::<IpAddr>().unwrap(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut input = BufReader::new(stream.try_clone().unwrap());
+        let (mut commands, mut size, mut in_data) = (Vec::new(), 0, false);
+        stream.write_all(b"220 test\r\n").unwrap();
+        let mut line = Vec::new();
+        // The client hangs up without reading the answer to QUIT, which may look like a reset.
+        while input.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let reply = if in_data {
+                size += line.len();
+                in_data = line != b".\r\n";
+                if in_data { "" } else { "250 accepted\r\n" }
+            } else {
+                let command = String::from_utf8_lossy(&line).trim_end().to_string();
+                in_data = command == "DATA";
+                let reply = match command.split(' ').next().unwrap() {
+                    "EHLO" => hello,
+                    "RCPT" if command.contains("bad") => "550 no\r\n",
+                    "DATA" => "354 go\r\n",
+                    _ => "250 ok\r\n",
+                };
+                commands.push(command);
+                reply
+            };
+            line.clear();
+            let _ = stream.write_all(reply.as_bytes());
+        }
+        (commands, size)
+    });
+    (port, heard)
+}
+
+const PIPELINING: &str = "250-test\r\n250 PIPELINING\r\n";
+
+#[test]
+fn a_message_goes_out_over_ipv4_and_ipv6() {
+    for (address, route) in [("127.0.0.1", "127.0.0.1:"), ("::1", "[::1];"), ("::1", "::1;")] {
+        for hello in ["250 test\r\n", PIPELINING] {
+            let home = home();
+            let (port, heard) = server(address, hello);
+            control(home.path(), "smtproutes", &format!(".test:{route}{port}\n"));
+            let args = ["a.test", "s@b.test", "r@a.test", "bad@a.test"];
+            let records = remote(home.path(), &args, message(home.path(), b"Subject: x\n\n.\n"));
+            let want = [
+                "r".to_string(),
+                format!("h{address} does not like recipient.\nRemote host said: 550 no\n"),
+                format!("K{address} accepted message.\nRemote host said: 250 accepted\n"),
+            ];
+            assert_eq!(records, want);
+            let (commands, size) = heard.join().unwrap();
+            let want =
+                ["EHLO me.test", "MAIL FROM:<s@b.test>", "RCPT TO:<r@a.test>", "RCPT TO:<bad@a.test>", "DATA", "QUIT"];
+            assert_eq!(commands, want);
+            assert_eq!(size, b"Subject: x\r\n\r\n..\r\n.\r\n".len());
+        }
+    }
+}
+
+#[test]
+fn a_long_message_from_a_pipe_needs_little_memory() {
+    const LINES: usize = 800_000;
+    let home = home();
+    let (port, heard) = server("127.0.0.1", PIPELINING);
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    let mut child = program("/bin/sh", home.path())
+        .args([
+            "-c",
+            r#"ulimit -v 32768; exec "$0" "$@""#,
+            env!("CARGO_BIN_EXE_qmail-remote"),
+            "a.test",
+            "s@b",
+            "r@a.test",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut to = child.stdin.take().unwrap();
+    let lines = b"a line of a message that is rather long\n".repeat(LINES / 100);
+    for _ in 0..100 {
+        to.write_all(&lines).unwrap();
+    }
+    drop(to);
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(out.stdout).unwrap(),
+        "r\0K127.0.0.1 accepted message.\nRemote host said: 250 accepted\n\0"
+    );
+    assert_eq!(heard.join().unwrap().1, LINES * 41 + 3);
+}
+
+#[test]
+fn r2_a_partial_line_is_refused_and_never_completed() {
+    let home = home();
+    let (port, heard) = server("127.0.0.1", PIPELINING);
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    let records = remote(home.path(), &["a.test", "s@b", "r@a.test"], message(home.path(), b"x\ny"));
+    assert_eq!(records, ["r", "DSMTP cannot transfer messages with partial final lines. (#5.6.2)\n"]);
+    assert_eq!(heard.join().unwrap().0.last().unwrap(), "DATA");
+}
+
+#[test]
+fn s19_line_breaks_in_addresses_do_not_reach_the_server() {
+    let home = home();
+    let (port, heard) = server("127.0.0.1", PIPELINING);
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    let records = remote(home.path(), &["a.test", "s@b", "x\r\nRSET@a.test", "r@a.test"], message(home.path(), b"x\n"));
+    assert_eq!(records[0], "hSorry, SMTP cannot carry a recipient address with a line break. (#5.1.3)\n");
+    assert_eq!(records[1..], ["r", "K127.0.0.1 accepted message.\nRemote host said: 250 accepted\n"]);
+    assert!(!heard.join().unwrap().0.concat().contains("RSET"));
+}
+
+#[test]
+fn trouble_before_any_connection() {
+    let home = home();
+    let one = |args: &[&str]| remote(home.path(), args, Stdio::null());
+    assert_eq!(one(&["a.test", "s@b"]), ["DI (qmail-remote) was invoked improperly. (#5.3.5)\n"]);
+    control(home.path(), "smtproutes", ":127.0.0.1:99999\n");
+    assert_eq!(one(&["a.test", "s@b", "r@c"]), ["ZUnable to read control files. (#4.3.0)\n"]);
+    control(home.path(), "smtproutes", "");
+    let own = "DSorry. Although I'm listed as a best-preference MX or A for that host,\n\
+        it isn't in my control/locals file, so I don't treat it as local. (#5.4.6)\n";
+    assert_eq!(one(&["[127.0.0.1]", "s@b", "r@c"]), [own]);
+    std::fs::remove_file(home.path().join("control/me")).unwrap();
+    assert_eq!(one(&["a.test", "s@b", "r@c"]), ["ZUnable to read control files. (#4.3.0)\n"]);
+    let none = remote(&home.path().join("none"), &["a.test", "s@b", "r@c"], Stdio::null());
+    assert_eq!(none, ["ZUnable to switch to home directory. (#4.3.0)\n"]);
+}
+
+/// A record of the table of time-outs: 127.0.0.1, `count` times, the last time just now.
+fn record(count: u8) -> Vec<u8> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let [a, b, c, d, ..] = now.to_le_bytes();
+    [&[127, 0, 0, 1, count, 0, 0, 0, a, b, c, d, 0, 0, 0, 0][..], &[0; 1008]].concat()
+}
+
+fn output(path: &str, home: &Path) -> (String, Option<i32>) {
+    let out = program(path, home).output().unwrap();
+    (String::from_utf8([out.stdout, out.stderr].concat()).unwrap(), out.status.code())
+}
+
+#[test]
+fn the_table_of_time_outs_is_obeyed_kept_shown_and_cleared() {
+    const NO_CONNECTION: [&str; 1] = ["ZSorry, I wasn't able to establish an SMTP connection. (#4.4.1)\n"];
+    let home = home();
+    let table = home.path().join("queue/lock/tcpto");
+    // Listens, but must not be contacted.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    std::fs::write(&table, record(2)).unwrap();
+    assert_eq!(remote(home.path(), &["a.test", "s@b", "r@c"], Stdio::null()), NO_CONNECTION);
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "skipped");
+    let (text, code) = output(env!("CARGO_BIN_EXE_qmail-tcpto"), home.path());
+    assert!(
+        text.starts_with("127.0.0.1 timed out ") && text.ends_with(" seconds ago; # recent timeouts: 2\n"),
+        "{text}"
+    );
+    assert_eq!(code, Some(0));
+
+    // A refusal is no time-out: the host is there.
+    drop(listener);
+    std::fs::write(&table, record(1)).unwrap();
+    assert_eq!(remote(home.path(), &["a.test", "s@b", "r@c"], Stdio::null()), NO_CONNECTION);
+    assert_eq!(std::fs::read(&table).unwrap()[..5], [127, 0, 0, 1, 0]);
+
+    std::fs::write(&table, record(3)).unwrap();
+    assert_eq!(output(env!("CARGO_BIN_EXE_qmail-tcpok"), home.path()), (String::new(), Some(0)));
+    assert_eq!(std::fs::read(&table).unwrap(), [0; 1024]);
+    assert_eq!(output(env!("CARGO_BIN_EXE_qmail-tcpto"), home.path()), (String::new(), Some(0)));
+}
+
+#[test]
+fn a_message_can_be_delivered_without_a_table() {
+    let home = home();
+    std::fs::remove_file(home.path().join("queue/lock/tcpto")).unwrap();
+    let (port, heard) = server("127.0.0.1", "250 test\r\n");
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    let records = remote(home.path(), &["a.test", "", "r@a.test"], message(home.path(), b""));
+    assert_eq!(records.len(), 2);
+    assert_eq!(heard.join().unwrap().0[1], "MAIL FROM:<>");
+    let (text, code) = output(env!("CARGO_BIN_EXE_qmail-tcpto"), home.path());
+    assert_eq!((text.as_str(), code), ("fatal: unable to open tcpto: file does not exist\n", Some(111)));
+    let (text, code) = output(env!("CARGO_BIN_EXE_qmail-tcpok"), home.path());
+    let path = home.path().join("queue/lock/tcpto");
+    assert_eq!(text, format!("qmail-tcpok: fatal: unable to write {}: file does not exist\n", path.display()));
+    assert_eq!(code, Some(111));
+}
+
+#[test]
+fn r6_a_server_that_hangs_up_is_reported() {
+    let home = home();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"220 x\r\n").unwrap();
+        let mut some = [0; 4];
+        stream.read_exact(&mut some).unwrap();
+    });
+    let records = remote(home.path(), &["a.test", "s@b", "r@c"], Stdio::null());
+    assert_eq!(records, ["ZConnected to 127.0.0.1 but connection died. (#4.4.2)\n"]);
+    server.join().unwrap();
+}
