@@ -3,12 +3,15 @@
 //! A file begins with 256 pairs (position, slots) of hash tables, then the records (key length, data length, key,
 //! data), then the tables. All numbers are 32 bits, least significant byte first.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const HEADER_BYTES: u64 = 2048;
+
+type Header = [u8; HEADER_BYTES as usize];
 
 /// The hash of a key.
 pub fn hash(key: &[u8]) -> u32 {
@@ -31,6 +34,7 @@ fn pair(file: &File, at: u64) -> io::Result<(u32, u32)> {
 pub struct Cdb {
     file: File,
     size: u64,
+    header: OnceCell<Box<Header>>,
 }
 
 impl Cdb {
@@ -42,7 +46,7 @@ impl Cdb {
     /// Reads an open file as a cdb.
     pub fn from_file(file: File) -> io::Result<Cdb> {
         let size = file.metadata()?.len();
-        Ok(Cdb { file, size })
+        Ok(Cdb { file, size, header: OnceCell::new() })
     }
 
     /// The data of the first record with `key`.
@@ -58,6 +62,26 @@ impl Cdb {
     /// All records in the order of the file: (key, data).
     pub fn records(&self) -> Records<'_> {
         Records { cdb: self, at: HEADER_BYTES, end: None, failed: false }
+    }
+
+    /// Position and slots of the table for `hash`. The header is read at the first look-up, for all that follow: who
+    /// asks for many keys that are not there, as for the networks that may hold an address, mostly meets empty tables.
+    fn table(&self, hash: u32) -> io::Result<(u32, u32)> {
+        let header = match self.header.get() {
+            Some(header) => header,
+            None => {
+                let mut header = Box::new([0; HEADER_BYTES as usize]);
+                self.file.read_exact_at(header.as_mut_slice(), 0).map_err(|_| damaged())?;
+                self.header.get_or_init(|| header)
+            }
+        };
+        let at = (hash & 255) as usize * 8;
+        match header.get(at..at + 8) {
+            Some(&[a0, a1, a2, a3, b0, b1, b2, b3]) => {
+                Ok((u32::from_le_bytes([a0, a1, a2, a3]), u32::from_le_bytes([b0, b1, b2, b3])))
+            }
+            _ => Err(damaged()),
+        }
     }
 
     fn bytes(&self, at: u64, len: u32) -> io::Result<Vec<u8>> {
@@ -86,7 +110,7 @@ impl Find<'_> {
         let (table, slots, mut slot, mut seen) = match self.slot {
             Some(s) => s,
             None => {
-                let (table, slots) = pair(&self.cdb.file, u64::from(self.hash & 255) * 8)?;
+                let (table, slots) = self.cdb.table(self.hash)?;
                 (u64::from(table), slots, (self.hash >> 8).checked_rem(slots).unwrap_or(0), 0)
             }
         };
