@@ -11,7 +11,7 @@ const TCPRULES: &str = env!("CARGO_BIN_EXE_tcprules");
 /// A running server; ended with SIGTERM when dropped.
 struct Server {
     child: Child,
-    log: BufReader<ChildStderr>,
+    log: Option<BufReader<ChildStderr>>,
     port: u16,
 }
 
@@ -24,7 +24,7 @@ impl Server {
 
     fn of(mut command: Command) -> Server {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let log = Some(BufReader::new(child.stderr.take().unwrap()));
         let mut port = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
         Server { child, log, port: port.trim().parse().expect("tcpserver did not start") }
@@ -46,7 +46,7 @@ impl Server {
         let mut lines = Vec::new();
         for _ in 0..count {
             let mut line = String::new();
-            self.log.read_line(&mut line).unwrap();
+            self.log.as_mut().unwrap().read_line(&mut line).unwrap();
             lines.push(masked(line.trim_end()));
         }
         lines
@@ -233,6 +233,18 @@ fn a_closed_descriptor_at_the_start_does_no_harm() {
         let mut back = String::new();
         stream.read_to_string(&mut back).unwrap();
         assert_eq!(back, text);
+    }
+}
+
+#[test]
+fn a_logger_that_died_takes_no_client_along() {
+    for banner in ["", "-Bhi"] {
+        let options: Vec<&str> = ["-vHRl0", banner].into_iter().filter(|o| !o.is_empty()).collect();
+        let mut server = Server::start(&options, "127.0.0.1", &["echo", "served"]);
+        server.log_lines(1);
+        server.log = None;
+        assert!(server.all("127.0.0.1").ends_with("served\n"));
+        assert!(server.all("127.0.0.1").ends_with("served\n"));
     }
 }
 

@@ -215,6 +215,8 @@ fn d5_a_damaged_file_is_an_error_or_an_answer() {
 }
 
 proptest! {
+    // Each case with a file syncs it.
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn d7_any_bytes_compile_or_are_refused(text in proptest::collection::vec(any::<u8>(), 0..80)) {
         let _ = line(&text);
