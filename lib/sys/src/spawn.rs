@@ -119,8 +119,11 @@ impl Program {
             pid => pid,
         };
         // SAFETY: no child uses the task any more; the pointer came from a box.
-        let task = unsafe { Box::from_raw(task) };
+        let mut task = unsafe { Box::from_raw(task) };
         let pid = pid.map_err(|e| (NotStarted::Fork(e), None))?;
+        if let Ok(mut spare) = SPARE_STACK.lock() {
+            *spare = Some(std::mem::take(&mut task.stack));
+        }
         let error = task.error.load(Ordering::SeqCst);
         if error == 0 {
             return Ok(pid);
@@ -167,6 +170,11 @@ impl NotStarted {
 
 /// How long a child with other ids may take from clone to exec before its parent goes on without knowing.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+unsafe extern "C" {
+    /// The environment, which no program of the house changes.
+    static environ: *const *const c_char;
+}
+
 /// Room for the few frames between clone and exec.
 const STACK_BYTES: usize = 16384;
 const STAGE_IDS: c_int = 1;
@@ -175,9 +183,9 @@ const STAGE_EXEC: c_int = 2;
 /// All that a child reads and writes between clone and exec, in one place that can outlive the call that started it.
 struct Task {
     program: Program,
-    _env: Env,
     argv: Vec<*const c_char>,
-    envp: Vec<*const c_char>,
+    /// `None`: this process's own.
+    envp: Option<Vec<*const c_char>>,
     above: RawFd,
     said: Vec<Vec<u8>>,
     stack: Vec<u8>,
@@ -190,17 +198,15 @@ struct Task {
 impl Task {
     fn new(program: &Program, said: &[&[u8]]) -> Task {
         let program = program.clone();
-        let env = program.env.clone().unwrap_or_else(Env::inherit);
         // Descriptors that a later dup2 would overwrite are moved out of the way first.
         let highest = program.fds.iter().flat_map(|&(t, f)| [t, f]).max().unwrap_or(0).max(2);
         Task {
             argv: pointers(&program.argv),
-            envp: pointers(env.list()),
+            envp: program.env.as_ref().map(|env| pointers(env.list())),
             program,
-            _env: env,
             above: highest + 1,
             said: said.iter().map(|s| s.to_vec()).collect(),
-            stack: vec![0; STACK_BYTES],
+            stack: SPARE_STACK.lock().ok().and_then(|mut s| s.take()).unwrap_or_else(|| vec![0; STACK_BYTES]),
             busy: AtomicI32::new(1),
             error: AtomicI32::new(0),
             stage: AtomicI32::new(0),
@@ -212,6 +218,9 @@ impl Task {
         base.wrapping_add(STACK_BYTES - (base as usize + STACK_BYTES) % 16)
     }
 }
+
+/// The stack of the last child, for the next one: a spawner need not map and unmap one each time.
+static SPARE_STACK: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 /// A task whose child was not seen to leave it.
 struct Parked(*mut Task);
@@ -321,7 +330,8 @@ unsafe fn arrange_and_exec(task: &Task) -> c_int {
         let mut n = 0;
         for &(to, from) in &p.fds {
             let Some(place) = moved.get_mut(n) else { return libc::EMFILE };
-            let safe = if from == to { from } else { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, task.above) };
+            let in_the_way = from != to && p.fds.iter().any(|&(t, _)| t == from);
+            let safe = if in_the_way { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, task.above) } else { from };
             if safe == -1 {
                 return *libc::__errno_location();
             }
@@ -363,7 +373,8 @@ unsafe fn arrange_and_exec(task: &Task) -> c_int {
             }
         }
         task.stage.store(STAGE_EXEC, Ordering::SeqCst);
-        libc::execve(p.file.as_ptr(), task.argv.as_ptr(), task.envp.as_ptr());
+        let envp = task.envp.as_ref().map_or(environ, |e| e.as_ptr());
+        libc::execve(p.file.as_ptr(), task.argv.as_ptr(), envp);
         *libc::__errno_location()
     }
 }
