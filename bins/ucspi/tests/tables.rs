@@ -90,7 +90,9 @@ fn a_network_is_shown_as_it_is_written() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
     #[test]
-    fn any_records_survive_make_and_dump(records in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..8)) {
+    fn any_records_survive_make_and_dump(
+        records in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..8),
+    ) {
         let mut text = Vec::new();
         for (key, data) in &records {
             text.extend(format!("+{},{}:", key.len(), data.len()).bytes());

@@ -21,8 +21,8 @@ fn name_for(cdb: &Cdb, ip: &str, host: &str, info: &str) -> String {
     }
 }
 
-const ALL: &str = "joe@1.2.3.4:allow\njoe@=h.a.b:allow\n1.2.3.4:allow\n=h.a.b:allow\n1.2.3.:allow\n1.2.:allow\n1.:allow\n\
-    1.2.3.5/30:allow\n1.2.0.0/16:allow\n1/1:deny\n=.a.b:allow\n=.b:allow\n=:allow\n:allow\n";
+const ALL: &str = "joe@1.2.3.4:allow\njoe@=h.a.b:allow\n1.2.3.4:allow\n=h.a.b:allow\n1.2.3.:allow\n1.2.:allow\n\
+    1.:allow\n1.2.3.5/30:allow\n1.2.0.0/16:allow\n1/1:deny\n=.a.b:allow\n=.b:allow\n=:allow\n:allow\n";
 
 #[test]
 fn rules_are_searched_in_the_documented_order() {
