@@ -1,4 +1,4 @@
-//! qmail-remote, qmail-tcpto and qmail-tcpok as their callers see them, in a private home, against a server on loopback.
+//! qmail-remote, qmail-tcpto and qmail-tcpok as their callers see them: in a private home, with a server on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::File;

@@ -168,7 +168,8 @@ impl Records {
     /// Whether an IPv6 entry begins here. A program that knows IPv4 only may have taken one half: then it is none.
     fn is_v6(&self, at: usize) -> bool {
         let marked = |at, mark| self.record(at).is_some_and(|r| r[5] == mark);
-        at.is_multiple_of(2) && marked(at, V6_HEAD) && marked(at + 1, V6_TAIL) && self.record(at + 1).is_some_and(|r| r[4] == 0)
+        let tail_is_free = self.record(at + 1).is_some_and(|r| r[4] == 0);
+        at.is_multiple_of(2) && marked(at, V6_HEAD) && marked(at + 1, V6_TAIL) && tail_is_free
     }
 
     fn find(&self, address: IpAddr) -> Option<usize> {

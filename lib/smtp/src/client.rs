@@ -5,4 +5,4 @@ pub mod reply;
 pub mod session;
 
 pub use reply::{Kind, Reply};
-pub use session::{Dropped, End, Recipient, Session};
+pub use session::{Dropped, End, Recipient, Session, Why};

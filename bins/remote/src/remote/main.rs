@@ -21,7 +21,7 @@ use hosts::{Hosts, Nowhere};
 use queue::tcpto;
 use report::Report;
 use route::Route;
-use smtp::client::{Dropped, End, Kind, Recipient, Session};
+use smtp::client::{Dropped, End, Kind, Recipient, Session, Why};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -156,16 +156,16 @@ fn converse(stream: TcpStream, from: IpAddr, settings: &Settings, mail: &Mail, r
             session.quit();
             return Conversation::NotServed(refusal);
         }
-        Err(Dropped { timeout: false, .. }) => return Conversation::NotServed(report::died(&from, false)),
         // The time for an answer is long: to wait it out for one server is enough.
-        Err(_) => {
-            report.record(&[&report::died(&from, false)]);
+        Err(dropped @ Dropped { why: Why::Timeout, .. }) => {
+            report.record(&[&report::dropped(&from, dropped)]);
             return Conversation::Over;
         }
+        Err(dropped) => return Conversation::NotServed(report::dropped(&from, dropped)),
     }
     match hand_over(&mut session, &from, mail, report) {
         Ok(record) => report.record(&[&record]),
-        Err(dropped) => report.record(&[&report::died(&from, dropped.critical)]),
+        Err(dropped) => report.record(&[&report::dropped(&from, dropped)]),
     }
     Conversation::Over
 }

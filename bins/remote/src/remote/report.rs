@@ -1,6 +1,6 @@
 //! The report: texts and records (smtp.md 9.3). The texts end up in the log and in bounces; other programs know them.
 
-use smtp::client::{Kind, Reply};
+use smtp::client::{Dropped, Kind, Reply, Why};
 use std::io::{self, Write};
 use sys::fd::STDOUT;
 
@@ -89,10 +89,15 @@ pub fn host(letter: u8, from: &[u8], did: &[u8], reply: &Reply) -> Vec<u8> {
     [&[letter], from, b" ".as_slice(), did, b".\n", &said(reply)].concat()
 }
 
-/// The record on a broken connection; `critical` if the message may have arrived all the same.
-pub fn died(from: &[u8], critical: bool) -> Vec<u8> {
-    let maybe: &[u8] = if critical { b"Possible duplicate! " } else { b"" };
-    [b"ZConnected to ", from, b" but connection died. ", maybe, b"(#4.4.2)\n"].concat()
+/// The record on a conversation that broke off. If it did after the end of the message, that may have arrived all the
+/// same.
+pub fn dropped(from: &[u8], how: Dropped) -> Vec<u8> {
+    let (text, code): (&[u8], &[u8]) = match how.why {
+        Why::OutOfStep => (b"its answers do not fit to what it was asked. ", b"(#4.5.0)\n"),
+        Why::Closed | Why::Timeout => (b"connection died. ", b"(#4.4.2)\n"),
+    };
+    let maybe: &[u8] = if how.critical { b"Possible duplicate! " } else { b"" };
+    [b"ZConnected to ", from, b" but ", text, maybe, code].concat()
 }
 
 fn said(reply: &Reply) -> Vec<u8> {

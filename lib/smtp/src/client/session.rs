@@ -12,13 +12,25 @@ const BLOCK: usize = 1 << 16;
 const GROUP_COMMANDS: usize = 100;
 const GROUP_BYTES: usize = 16384;
 
-/// The connection broke or the time was up.
+/// The conversation cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// The end of the message may have reached the server: it may deliver what is going to be sent again.
     pub critical: bool,
-    /// Nothing came in time; else the server closed the connection.
-    pub timeout: bool,
+    /// What happened.
+    pub why: Why,
+}
+
+/// Why a conversation cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The connection is gone.
+    Closed,
+    /// Nothing came in time.
+    Timeout,
+    /// The server says more than it was asked, or a reply has no end: it cannot be told which reply belongs to what,
+    /// and one may be taken for the acceptance of the message.
+    OutOfStep,
 }
 
 /// What became of one recipient.
@@ -78,8 +90,9 @@ impl<S: Read + Write> Session<S> {
             self.pipelining = reply.offers(b"PIPELINING");
             return Ok(reply);
         }
-        if reply.code == 421 {
-            // The server is about to close the connection (RFC 5321 3.8): another try would only hide its reason.
+        if matches!(reply.code, 0 | 421) {
+            // A server that is about to close the connection (RFC 5321 3.8), or that makes no sense: another try would
+            // only hide the reason.
             return Ok(reply);
         }
         self.send(&[b"HELO ", name, b"\r\n"].concat(), false)?;
@@ -204,15 +217,17 @@ impl<S: Read + Write> Session<S> {
     fn recipient_reply(&mut self, report: &mut dyn FnMut(Recipient<'_>)) -> Result<bool, Dropped> {
         let reply = self.reply(false)?;
         let good = reply.kind() == Kind::Good;
+        if reply.code == 0 {
+            return Err(Dropped { critical: false, why: Why::OutOfStep });
+        }
         report(if good { Recipient::Accepted } else { Recipient::Refused(&reply) });
         Ok(good)
     }
 
     /// Whether the reply to DATA asks for the message. Like qmail this takes any good code of a server that is asked
-    /// one thing at a time; but one that has said more than it was asked is out of step, and must not get a message
-    /// that it would read as commands (spec/reliability.md R7).
+    /// one thing at a time. With pipelining a wrong code may well be a reply to something else (spec/reliability.md R7).
     fn may_send(&self, reply: &Reply) -> bool {
-        reply.code == 354 || (reply.kind() == Kind::Good && !self.pipelining && !self.replies.has_more())
+        reply.code == 354 || (reply.kind() == Kind::Good && !self.pipelining)
     }
 
     /// The message, block by block. With pipelining, QUIT goes along with its end (RFC 2920 3.1).
@@ -253,11 +268,14 @@ impl<S: Read + Write> Session<S> {
     /// Says goodbye without waiting for the answer. The server may be gone already: that is all the same.
     pub fn quit(&mut self) {
         if !self.quit_sent {
-            let _ = self.send(b"QUIT\r\n", false);
+            let _ = self.stream.write_all(b"QUIT\r\n");
         }
     }
 
     fn send(&mut self, bytes: &[u8], critical: bool) -> Result<(), Dropped> {
+        if self.replies.has_more() {
+            return Err(Dropped { critical: false, why: Why::OutOfStep });
+        }
         self.stream.write_all(bytes).map_err(|e| dropped(&e, critical))
     }
 
@@ -267,8 +285,12 @@ impl<S: Read + Write> Session<S> {
 }
 
 fn dropped(e: &io::Error, critical: bool) -> Dropped {
-    let timeout = matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
-    Dropped { critical, timeout }
+    let why = match e.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Why::Timeout,
+        io::ErrorKind::InvalidData => Why::OutOfStep,
+        _ => Why::Closed,
+    };
+    Dropped { critical, why }
 }
 
 fn rcpt(recipient: &[u8]) -> Vec<u8> {
@@ -438,10 +460,23 @@ mod tests {
 
     #[test]
     fn r7_a_server_out_of_step_gets_no_message() {
-        // One reply too many: the 354 is still to come, or another 250 is.
-        let (_, end, heard) = send(&[HI, NAME, OK, OK, b"250 ok\r\n250 ok\r\n", OK], &["a@b"], b"x\n");
-        assert!(matches!(end, Ok(End::Data(_))));
-        assert_eq!(heard.last().unwrap(), "QUIT\r\n");
+        // One reply too many, anywhere: which of them belongs to DATA?
+        let two = b"250 ok\r\n250 ok\r\n";
+        let out_of_step = Err(Dropped { critical: false, why: Why::OutOfStep });
+        for at in 1..6 {
+            let mut answers = vec![HI, NAME, OK, OK, GO, OK];
+            answers[at] = two;
+            let (_, end, heard) = send(&answers, &["a@b"], b"x\n");
+            assert_eq!(end.is_ok(), at == 5, "{at}");
+            assert!(at == 5 || end == out_of_step);
+            assert_eq!(heard.concat().contains("\r\n.\r\n"), at == 5);
+        }
+        // A reply that is none, in the middle: what follows may be off by one.
+        let (reports, end, _) = send(&[HI, NAME, OK, b"what?\r\n", OK, GO, OK], &["a@b", "c@b"], b"x\n");
+        assert_eq!((reports.len(), end), (0, out_of_step.clone()));
+        // R8: a list of keywords without end.
+        let endless: &'static [u8] = b"250-X\r\n".repeat(200_000).leak();
+        assert_eq!(send(&[HI, endless, NAME], &["a@b"], b"x\n").1, out_of_step);
         // With pipelining a reply other than 354 is never taken for one.
         let (_, end, _) = send(&[HI, PIPE, b"250 ok\r\n250 ok\r\n250 ok\r\n", OK], &["a@b"], b"x\n");
         assert!(matches!(end, Ok(End::Data(_))));
@@ -460,7 +495,7 @@ mod tests {
         for n in 2..=answers.len() {
             let (_, end, _) = send(&answers[..n], &["a@b"], b"x\n");
             let critical = n == answers.len();
-            assert_eq!(end, Err(Dropped { critical, timeout: false }), "after {n} answers");
+            assert_eq!(end, Err(Dropped { critical, why: Why::Closed }), "after {n} answers");
         }
     }
 
