@@ -28,6 +28,7 @@ sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
     let Some(&local) = args.first() else { return Exit::PERMANENT };
+    sys::process::no_new_privileges();
     let accounts = Accounts::read();
     match owner::answer(local, |name| accounts.find(name)) {
         Ok(()) => Exit::OK,

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whom root's deliveries go to.
 const USER: u32 = 54321;
+const LSPAWN: &str = env!("CARGO_BIN_EXE_qmail-lspawn");
 
 /// A scratch home. One test at a time has one: a script that is being written while another test forks could not be
 /// executed (text busy).
@@ -61,14 +62,14 @@ impl Home {
         self.path(name)
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qmail-lspawn"));
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.arg("./Mailbox").env("QMAILHOME", &self.0).stdin(Stdio::piped()).stdout(Stdio::piped());
         command
     }
 
     fn start(&self) -> Running {
-        Running::of(self.command())
+        Running::of(self.command(LSPAWN.as_ref()))
     }
 }
 
@@ -262,11 +263,14 @@ fn l2_nobody_delivers_as_root() {
 #[test]
 fn a_private_instance_delivers_to_its_user_alone() {
     let home = Home::new("id -u", "printf 'u\\0%s\\0%s\\0/\\0\\0\\0' \"$1\" 5");
-    let mut command = home.command();
+    let mut command = home.command(LSPAWN.as_ref());
     if am_root() {
         for name in ["queue/mess", "queue/mess/5/28"] {
             chown(home.path(name), Some(USER), Some(USER)).unwrap();
         }
+        // The user may have no way to where the program was built.
+        fs::copy(LSPAWN, home.path("bin/qmail-lspawn")).unwrap();
+        command = home.command(&home.path("bin/qmail-lspawn"));
         command.uid(USER).gid(USER);
     }
     let mut l = Running::of(command);

@@ -35,6 +35,10 @@ fn run(_args: sys::start::Args) -> Exit {
     forget_timeouts();
     let own = conf::below(&home, "bin/qmail-remote");
     let other = sys::env::get(b"QMAILREMOTE").filter(|name| !name.is_empty());
+    if other.is_none() {
+        // qmail-remote has no need of qmail-queue's set-id bit. What a site runs instead may have.
+        sys::process::no_new_privileges();
+    }
     let mut rspawn = Rspawn { remote: other.unwrap_or(own), path: sys::env::get(b"PATH").unwrap_or_default() };
     match queue::spawner::serve(&mut rspawn, Path::new("."), conf::SPAWN) {
         Ok(()) => Exit::OK,

@@ -175,6 +175,20 @@ fn all_deliveries_of_the_limit_run_at_once_and_outlive_the_orders() {
 }
 
 #[test]
+fn only_a_replacement_of_qmail_remote_may_gain_privileges() {
+    let script = "printf 'r\\0K%s\\0' \"$(sed -n 's/NoNewPrivs:.//p' /proc/self/status)\"";
+    let home = Home::new(script);
+    home.script("elsewhere/mine", script);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let own = status.lines().find_map(|l| l.strip_prefix("NoNewPrivs:\t")).unwrap();
+    for (remote, flag) in [(None, "1"), (Some("mine"), own)] {
+        let mut r = home.start(remote);
+        assert_eq!(r.order(1).report().1, format!("K{flag}"));
+        r.end();
+    }
+}
+
+#[test]
 fn a_restart_forgets_the_hosts_that_timed_out() {
     let home = Home::new("");
     fs::write(home.path("queue/lock/tcpto"), [7; 1024]).unwrap();
