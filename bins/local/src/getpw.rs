@@ -1,14 +1,15 @@
 //! qmail-getpw LOCAL: tells which account a local part belongs to where users/cdb says nothing about it.
 //!
-//! Started by qmail-lspawn as qmailp:nofiles, fd 1 a pipe. Writes six fields, each ended by a NUL: user, uid, gid, home,
-//! dash, extension. The account is the longest name, in lower case, that the local part begins with, up to its end or to
-//! a `-`; it must not have uid 0 and must own its home. All else belongs to the account alias with the whole local part
-//! as extension, or, in a private instance, to the running user and home/alias.
+//! Started by qmail-lspawn as qmailp:nofiles, fd 1 a pipe. Writes six fields, each ended by a NUL: user, uid, gid,
+//! home, dash, extension. The account is the longest name, in lower case, that the local part begins with, up to its
+//! end or to a `-`; it must not have uid 0 and must own its home. All else belongs to the account alias with the
+//! whole local part as extension, or, in a private instance, to the running user and home/alias.
 //!
-//! Where /etc/nsswitch.conf asks the plain files first, /etc/passwd is read here. What that leaves open is for the site's
-//! name service: then this program becomes bin/qmail-getnss, which is linked with it and takes five times as long.
-//! Exit codes: 0; 100 without the argument; else what qmail-lspawn knows: 115 a home is out of reach for now, 116 no
-//! alias account, 118 the name service failed or the answer could not be written, 121 qmail-getnss could not be run.
+//! Where /etc/nsswitch.conf asks the plain files first, /etc/passwd is read here. What that leaves open is for the
+//! site's name service: then this program becomes bin/qmail-getnss, which is linked with it and takes five times as
+//! long. Exit codes: 0; 100 without the argument; else what qmail-lspawn knows: 115 a home is out of reach for now,
+//! 116 no alias account, 118 the name service failed or the answer could not be written, 121 qmail-getnss could not
+//! be run.
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn passwd_lines_are_found_by_their_whole_name() {
-        let text = b"joe-x:x:1:2::/joex:/bin/sh\njoe:x:3:4:Joe, J.:/home/joe:/bin/sh\nbad:x:5\nodd:x:y:1::/odd:\n+nis:x:8:8::/n:\nlast:x:6:7::/l:";
+        let text = b"joe-x:x:1:2::/joex:/bin/sh\n\
+            joe:x:3:4:Joe, J.:/home/joe:/bin/sh\nbad:x:5\nodd:x:y:1::/odd:\n+nis:x:8:8::/n:\nlast:x:6:7::/l:";
         let found = in_passwd(text, b"joe").unwrap();
         assert_eq!((found.uid, found.gid, found.home), (Uid(3), Gid(4), b"/home/joe".to_vec()));
         assert_eq!(in_passwd(text, b"last").unwrap().home, b"/l");

@@ -1,9 +1,9 @@
 //! qmail-lspawn DEFAULTDELIVERY: makes the local deliveries that qmail-send orders.
 //!
-//! Started by qmail-start as root in the queue's group; fds 0 and 1: orders and reports (lib/queue, spawner). For each
-//! recipient it finds the account in users/cdb, else asks bin/qmail-getpw, run as qmailp:nofiles. Then it starts
-//! bin/qmail-local in home as that user and group, without supplementary groups, with the message as fd 0 and with fds 1
-//! and 2 on the pipe that the report is read from. Files: users/cdb, queue/mess.
+//! Started by qmail-start as root in the queue's group; fds 0 and 1: orders and reports (lib/queue, spawner). For
+//! each recipient it finds the account in users/cdb, else asks bin/qmail-getpw, run as qmailp:nofiles. Then it starts
+//! bin/qmail-local in home as that user and group, without supplementary groups, with the message as fd 0 and with
+//! fds 1 and 2 on the pipe that the report is read from. Files: users/cdb, queue/mess.
 //!
 //! In a private instance, that is not as root, nothing changes its ids and only accounts with the own uid get mail.
 //! Exit codes: 0 after the end of orders and of all deliveries; 100 without the argument; 111 if it cannot start.

@@ -1,8 +1,9 @@
 //! splogger [TAG [FACILITY]]: makes entries in the system log from the lines on fd 0.
 //!
 //! Started by qmail-start or a run script as qmaill. TAG (default `splogger`) is the name in front of the entries,
-//! FACILITY their numeric facility (default 2, mail). Each line becomes an entry with a numeric time stamp; its level is
-//! alert or warning if it begins so, else info. Entries go as datagrams to /dev/log; what the log does not take is lost.
+//! FACILITY their numeric facility (default 2, mail). Each line becomes an entry with a numeric time stamp; its level
+//! is alert or warning if it begins so, else info. Entries go as datagrams to /dev/log; what the log does not take is
+//! lost.
 //!
 //! Exit code: 0 after the end of input.
 #![cfg_attr(not(test), no_main)]

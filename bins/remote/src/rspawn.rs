@@ -1,9 +1,9 @@
 //! qmail-rspawn: makes the remote deliveries that qmail-send orders.
 //!
-//! Started by qmail-start as qmailr in the queue's group; fds 0 and 1: orders and reports (lib/queue, spawner). For each
-//! order it starts qmail-remote HOST SENDER RECIPIENT with the message as fd 0 and with fds 1 and 2 on the pipe that
-//! the report is read from. QMAILREMOTE names a program to be run instead, searched in PATH if it has no slash. Files:
-//! queue/mess, and queue/lock/tcpto, which is emptied at the start.
+//! Started by qmail-start as qmailr in the queue's group; fds 0 and 1: orders and reports (lib/queue, spawner). For
+//! each order it starts qmail-remote HOST SENDER RECIPIENT with the message as fd 0 and with fds 1 and 2 on the pipe
+//! that the report is read from. QMAILREMOTE names a program to be run instead, searched in PATH if it has no slash.
+//! Files: queue/mess, and queue/lock/tcpto, which is emptied at the start.
 //!
 //! Exit codes: 0 after the end of orders and of all deliveries; 111 if it cannot start.
 #![cfg_attr(not(test), no_main)]

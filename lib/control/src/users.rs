@@ -1,8 +1,8 @@
 //! The users mechanism (qmail-users(5)): which account a local part belongs to.
 //!
-//! A key of users/cdb is `!`, the name in lower case, and a NUL if the name must match as a whole. The record with the
-//! empty key holds the last characters of all wildcard names, so that only these prefixes have to be looked up. Data are
-//! six fields with NULs between them.
+//! A key of users/cdb is `!`, the name in lower case, and a NUL if the name must match as a whole. The record with
+//! the empty key holds the last characters of all wildcard names, so that only these prefixes have to be looked up.
+//! Data are six fields with NULs between them.
 
 use crate::cdb::Cdb;
 use std::io;

@@ -115,8 +115,8 @@ pub trait Deliverer {
     fn not_started(&mut self, phase: &Self::Phase, why: NotStarted) -> &'static str;
 }
 
-/// Serves orders from descriptor 0 until its end, and the deliveries then running to theirs. Reports go to descriptor 1;
-/// if nobody reads them any more the deliveries are finished all the same.
+/// Serves orders from descriptor 0 until its end, and the deliveries then running to theirs. Reports go to descriptor
+/// 1; if nobody reads them any more the deliveries are finished all the same.
 ///
 /// `messages` is the directory of the messages. Only regular files of its own owner are delivered, the user qmailq, or
 /// in a private instance the one user. An error means that the loop could not begin or go on.
