@@ -58,9 +58,43 @@ pub unsafe fn enter(argc: c_int, argv: *const *const c_char, run: fn(Args) -> Ex
         // SAFETY: the first thing the only thread does; see `program_name`.
         unsafe { ARGV0 = name };
     }
+    if crate::process::is_privileged_beyond_caller() {
+        keep_closed_unreadable();
+    }
     std::panic::set_hook(Box::new(report_bug));
     let code = run(args).0;
     c_int::from(code)
+}
+
+/// Makes reading from 0 or 1 fail if the caller of a set-id program had closed it.
+///
+/// The C library opens closed ones before anything of ours runs, so that they never come to name a file of ours. glibc
+/// does it in a way that makes reading 0 fail; musl opens /dev/null for reading and writing, which would make no
+/// message an empty one. Its mark is just that, so it gets /dev/null for writing only instead.
+fn keep_closed_unreadable() {
+    for n in 0..=1 {
+        // SAFETY: F_GETFL only reads flags.
+        let flags = unsafe { libc::fcntl(n, libc::F_GETFL) };
+        if flags == -1 || flags & libc::O_ACCMODE != libc::O_RDWR || !is_null(n) {
+            continue;
+        }
+        // SAFETY: the name is NUL-ended; the number is checked below.
+        let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+        if null == -1 || crate::fd::copy(n, null).is_err() {
+            // Then as the caller had it.
+            crate::fd::close(n);
+        }
+        if null != -1 {
+            crate::fd::close(null);
+        }
+    }
+}
+
+/// Whether descriptor `n` is /dev/null (character device 1, 3).
+fn is_null(n: c_int) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let null = libc::makedev(1, 3);
+    crate::fd::Fd(n).metadata().is_ok_and(|m| m.file_type().is_char_device() && m.rdev() == null)
 }
 
 /// A panic is a bug: one line on fd 2, no backtrace whatever the environment says; then the process aborts, which
