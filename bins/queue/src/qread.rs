@@ -153,7 +153,8 @@ mod tests {
     fn records_end_with_nul_or_are_none() {
         let long = [vec![b'T'; 65536], vec![0]].concat();
         let cut = vec![b'T'; 65535];
-        let rows: &[(&[u8], Result<Option<usize>, io::ErrorKind>)] = &[
+        type Row<'a> = (&'a [u8], Result<Option<usize>, io::ErrorKind>);
+        let rows: &[Row<'_>] = &[
             (b"", Ok(None)),
             (b"\0", Ok(Some(0))),
             (b"Ta@b\0Tc", Ok(Some(4))),
