@@ -13,8 +13,8 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Reads `users/ids` below `home` if it is there and owned by root or by this home's owner; else /etc/passwd and
-    /// /etc/group as plain text. A file that can not be read names no account.
+    /// Reads `users/ids` below `home` if it is there (only root, or the owner of a private instance, can put it there);
+    /// else /etc/passwd and /etc/group as plain text. A file that can not be read names no account.
     pub fn load(home: &Path) -> Ids {
         if let Ok(text) = std::fs::read(home.join(FILE)) {
             return Ids::parse(&text);
