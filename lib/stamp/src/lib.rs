@@ -1,2 +1,0 @@
-//! TAI64N labels and log lines. Filled by the programs that need it.
-#![forbid(unsafe_code)]
