@@ -1,11 +1,12 @@
 //! Mailboxes: writing to a maildir and to an mbox file so that what was reported as delivered is on the disk, and what
-//! was not leaves nothing behind (maildir(5), mbox(5), spec/reliability.md 4.2).
+//! was not leaves nothing behind (maildir(5), mbox(5), spec/reliability.md 4.2); and what is in a maildir for a reader.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod maildir;
 pub mod mbox;
 pub mod quoting;
+pub mod reading;
 
 use std::fs::File;
 use std::io;

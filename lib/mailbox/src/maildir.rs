@@ -147,7 +147,7 @@ fn why_not(dir: &Path, error: io::Error) -> Error {
     }
 }
 
-fn as_path(name: &[u8]) -> &Path {
+pub(crate) fn as_path(name: &[u8]) -> &Path {
     use std::os::unix::ffi::OsStrExt;
     Path::new(std::ffi::OsStr::from_bytes(name))
 }
