@@ -9,7 +9,7 @@
 
 mod reading;
 
-use mess822::header::Fields;
+use mess822::header::{Error, Fields};
 use mess822::hfield::{self, Name};
 use reading::Message;
 use std::io::{BufReader, Read};
@@ -68,7 +68,14 @@ fn summary(message: impl Read) -> Option<Vec<u8>> {
     let (mut sender, mut recipient) = (b"?".to_vec(), b"?".to_vec());
     let (mut from, mut text) = (Vec::new(), Vec::new());
     let mut fields = Fields::new(BufReader::new(message), HEADER_MAX);
-    while let Some(field) = fields.next_field().ok()? {
+    loop {
+        let field = match fields.next_field() {
+            Ok(Some(field)) => field,
+            Ok(None) => break,
+            // What was seen must do: no stranger's header ends the watch.
+            Err(Error::TooLong) => break,
+            Err(Error::Read(_)) => return None,
+        };
         let body = hfield::body(&field);
         let line = body.strip_suffix(b"\n").unwrap_or(body);
         match hfield::known(&field) {
@@ -121,6 +128,13 @@ mod tests {
         for &(message, expected) in rows {
             assert_eq!(summary(message).as_deref(), Some(expected), "{message:?}");
         }
+    }
+
+    #[test]
+    fn an_endless_header_does_not_end_the_watch() {
+        let message = [b"Subject: s\nX: ".to_vec(), vec![b'x'; 2 << 20]].concat();
+        let shown = summary(&message[..]).unwrap_or_default();
+        assert!(shown.starts_with(b"FROM ? TO <?>\ns/"), "{:?}", shown.get(..40));
     }
 
     #[test]
