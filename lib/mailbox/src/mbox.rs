@@ -4,10 +4,13 @@
 use crate::quoting::Quoter;
 use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How long another may hold the lock (seconds).
 pub const LOCK_SECS: u32 = 30;
+/// How often the file may be replaced while this waits for the lock.
+const REPLACED_MAX: u32 = 3;
 
 /// Why there is no delivery. The file is as it was, if it could be locked.
 #[derive(Debug)]
@@ -40,13 +43,7 @@ pub fn from_line(sender: &[u8], seconds: u64) -> Vec<u8> {
 /// From_ line and what else is to stand before the message, not quoted), then the message, quoted, and a blank line.
 /// When this returns `Ok`, it is on the disk. The caller must have no alarm pending.
 pub fn append(path: &Path, front: &[u8], message: &mut dyn BufRead) -> Result<(), Error> {
-    let file = sys::fs::open_append(path, 0o600).map_err(Error::Open)?;
-    // A file system without locks is no reason to refuse mail, but then nothing can be cut off again.
-    let locked = match sys::fs::lock_within(&file, LOCK_SECS) {
-        Ok(false) => return Err(Error::Locked),
-        Ok(true) => true,
-        Err(_) => false,
-    };
+    let (file, locked) = open_locked(path)?;
     let before = file.metadata().map_err(Error::Open)?;
     if !before.is_file() {
         return Err(Error::NotRegular);
@@ -64,6 +61,28 @@ pub fn append(path: &Path, front: &[u8], message: &mut dyn BufRead) -> Result<()
         let _ = file.set_len(before.len());
     }
     written
+}
+
+/// Opens and locks the file; false: its file system has no locks.
+fn open_locked(path: &Path) -> Result<(File, bool), Error> {
+    for _ in 0..REPLACED_MAX {
+        let file = sys::fs::open_append(path, 0o600).map_err(Error::Open)?;
+        match sys::fs::lock_within(&file, LOCK_SECS) {
+            Ok(false) => return Err(Error::Locked),
+            // A mail reader or maildir2mbox may have put another file in its place meanwhile; what is appended to the
+            // old one would be lost.
+            Ok(true) if is_still_at(&file, path) => return Ok((file, true)),
+            Ok(true) => {}
+            // A file system without locks is no reason to refuse mail, but then nothing can be cut off again.
+            Err(_) => return Ok((file, false)),
+        }
+    }
+    Err(Error::Locked)
+}
+
+fn is_still_at(file: &File, path: &Path) -> bool {
+    let (Ok(opened), Ok(there)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    (opened.dev(), opened.ino()) == (there.dev(), there.ino())
 }
 
 fn write(mut file: &File, front: &[u8], message: &mut dyn BufRead) -> Result<(), Error> {
@@ -114,6 +133,19 @@ mod tests {
         append(&path, b"From a\n", &mut &b"x\nFrom y"[..]).unwrap();
         append(&path, b"From b\n", &mut &b""[..]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"From a\nx\n>From y\n\nFrom b\n\n");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_or_removed_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("mbox"), dir.path().join("other"));
+        let (file, locked) = open_locked(&path).unwrap();
+        assert!(locked && is_still_at(&file, &path));
+        fs::write(&other, "From a\n\n").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(!is_still_at(&file, &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_still_at(&file, &path));
     }
 
     /// A message whose reading fails after some bytes.

@@ -34,6 +34,13 @@ impl Program {
         Ok(Program { file: c(file)?, argv, env: None, fds: vec![], closed: vec![], ids: None, dir: None })
     }
 
+    /// The program that `argv` calls, looked for in `path` (the value of PATH; `None`: where the system's own programs
+    /// are), as execvp(3) does. ENOENT if there is none.
+    pub fn named(argv: &[&[u8]], path: Option<&[u8]>) -> io::Result<Program> {
+        let found = argv.first().and_then(|name| search(name, path.unwrap_or(SYSTEM_PATH)));
+        Program::new(&found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?, argv)
+    }
+
     /// Gives the child descriptor `from` of this process as number `to`.
     pub fn fd(mut self, to: RawFd, from: RawFd) -> Program {
         self.fds.push((to, from));
@@ -82,6 +89,21 @@ impl Program {
             }
             why
         })
+    }
+
+    /// Like [`Program::try_start`], but a file that has no format the system knows is taken for a script of /bin/sh, as
+    /// execvp(3) does.
+    pub fn try_start_or_shell(&self) -> Result<Pid, NotStarted> {
+        match self.try_start() {
+            Err(NotStarted::Exec(e)) if e.raw_os_error() == Some(libc::ENOEXEC) => {
+                let mut shell = self.clone();
+                shell.file = c"/bin/sh".to_owned();
+                let arguments = self.argv.iter().skip(1).cloned();
+                shell.argv = [shell.file.clone(), self.file.clone()].into_iter().chain(arguments).collect();
+                shell.try_start()
+            }
+            result => result,
+        }
     }
 
     /// Like [`Program::start`], but before the program runs the child writes `said` to this process's descriptor 2, in
@@ -168,6 +190,8 @@ impl NotStarted {
     }
 }
 
+/// Where programs are looked for when PATH is not set.
+const SYSTEM_PATH: &[u8] = b"/bin:/usr/bin";
 /// How long a child with other ids may take from clone to exec before its parent goes on without knowing.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
 unsafe extern "C" {

@@ -16,6 +16,8 @@ pub fn stamp() -> (u64, u32) {
 /// A moment in the host's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local {
+    /// Year of the Gregorian calendar, with its century.
+    pub year: i64,
     /// 0 to 11.
     pub month: u8,
     /// 1 to 31.
@@ -26,9 +28,12 @@ pub struct Local {
     pub minute: u8,
     /// 0 to 60.
     pub second: u8,
+    /// How far this zone is east of Greenwich (seconds); negative to the west.
+    pub east: i64,
 }
 
-/// The local time at `seconds` since 1970 UTC, by TZ or /etc/localtime: for the system log alone; mail has UTC.
+/// The local time at `seconds` since 1970 UTC, by TZ or /etc/localtime: for the system log and for people who
+/// want it in their Date field (predate); mail has UTC.
 pub fn local(seconds: u64) -> Local {
     let seconds = libc::time_t::try_from(seconds).unwrap_or(0);
     // SAFETY: all-zero is a valid tm (its zone name may be null).
@@ -37,10 +42,12 @@ pub fn local(seconds: u64) -> Local {
     unsafe { libc::localtime_r(&seconds, &mut tm) };
     let small = |n: libc::c_int| u8::try_from(n).unwrap_or(0);
     Local {
+        year: i64::from(tm.tm_year) + 1900,
         month: small(tm.tm_mon),
         day: small(tm.tm_mday),
         hour: small(tm.tm_hour),
         minute: small(tm.tm_min),
         second: small(tm.tm_sec),
+        east: tm.tm_gmtoff,
     }
 }

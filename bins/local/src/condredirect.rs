@@ -1,0 +1,100 @@
+//! condredirect: sends a message on to another address if a program says so (condredirect(1)).
+//!
+//! Started from a .qmail file, as the user whose mail it is. fd 0 is the message, a file that can be rewound, since the
+//! program may read it first. Reads SENDER and DTLINE, which qmail-local sets. Starts bin/qmail-queue, or what
+//! QMAILQUEUE names.
+//!
+//! Exit codes: 0 not to be redirected; 99 queued, with its qp on fd 2; 100 bad usage, not called from qmail-local, or
+//! the queue will never take it; 111 anything else.
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
+
+mod ask;
+
+use queue::{Submission, Verdict};
+use std::io::{self, Read, SeekFrom};
+use sys::Exit;
+use sys::error::{complain, text};
+use sys::fd::STDIN;
+
+/// The buffer for the message (bytes).
+const BUFFER: usize = 16384;
+
+sys::program!(run);
+
+fn run(args: sys::start::Args) -> Exit {
+    let [address, program @ ..] = &args[..] else { return usage() };
+    if program.is_empty() {
+        return usage();
+    }
+    match ask::says_yes(program) {
+        Ok(true) => redirect(address),
+        Ok(false) => Exit::OK,
+        Err(code) => code,
+    }
+}
+
+fn usage() -> Exit {
+    complain(&[b"usage: condredirect newaddress program [ arg ... ]"]);
+    Exit::PERMANENT
+}
+
+fn redirect(address: &[u8]) -> Exit {
+    if let Err(e) = STDIN.seek(SeekFrom::Start(0)) {
+        complain(&[b"fatal: unable to rewind: ", text(&e).as_bytes()]);
+        return Exit::TEMPORARY;
+    }
+    let env = sys::env::Env::inherit();
+    let Some(sender) = env.get(b"SENDER").map(<[u8]>::to_vec) else {
+        complain(&[b"fatal: SENDER not set"]);
+        return Exit::PERMANENT;
+    };
+    let Some(dtline) = env.get(b"DTLINE").map(<[u8]>::to_vec) else {
+        complain(&[b"fatal: DTLINE not set"]);
+        return Exit::PERMANENT;
+    };
+    let home = conf::home(env.get(b"QMAILHOME").map(<[u8]>::to_vec), sys::process::is_privileged_beyond_caller());
+    let queue = env.get(b"QMAILQUEUE").map(<[u8]>::to_vec);
+    let mut message = match Submission::start(&home, queue.as_deref(), env) {
+        Ok(message) => message,
+        Err(e) => {
+            complain(&[b"fatal: unable to fork: ", text(&e).as_bytes()]);
+            return Exit::TEMPORARY;
+        }
+    };
+    // The trace that lets qmail-local see a loop.
+    message.put(&dtline);
+    if let Err(e) = copy(&mut message) {
+        complain(&[b"fatal: unable to read message: ", text(&e).as_bytes()]);
+        message.fail();
+        // It was told not to queue what it got.
+        let _ = message.finish();
+        return Exit::TEMPORARY;
+    }
+    let qp = message.qp().to_string();
+    message.sender(&sender);
+    message.recipient(address);
+    match message.finish() {
+        Verdict::Queued => {
+            complain(&[b"qp ", qp.as_bytes()]);
+            Exit::STOP
+        }
+        Verdict::Refused(text) => {
+            let (letter, text) = text.split_at_checked(1).unwrap_or((b"Z", b""));
+            complain(&[b"fatal: ", text]);
+            if letter == b"D" { Exit::PERMANENT } else { Exit::TEMPORARY }
+        }
+    }
+}
+
+/// Puts all of fd 0 into the message.
+fn copy(message: &mut Submission) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = STDIN.clone().read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        message.put(buffer.get(..count).unwrap_or_default());
+    }
+}
