@@ -229,3 +229,10 @@ fn without_a_name_server_line_this_host_is_asked() {
     }
     assert_eq!(Engine::from_text(b"search x.test\n", None).search(), [b"x.test"]);
 }
+
+#[test]
+fn names_in_lists_of_addresses_begin_with_the_reversed_address() {
+    assert_eq!(crate::reversed("192.0.2.99".parse().unwrap()), b"99.2.0.192");
+    let text = b"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2";
+    assert_eq!(crate::reversed("2001:db8::1".parse().unwrap()), text);
+}
