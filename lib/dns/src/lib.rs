@@ -55,6 +55,27 @@ pub struct Mx {
     pub name: Vec<u8>,
 }
 
+/// What a certificate must be like (RFC 6698 2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tlsa {
+    /// Certificate usage.
+    pub usage: u8,
+    /// Which part of the certificate.
+    pub selector: u8,
+    /// How it is compared.
+    pub matching: u8,
+    /// What it is compared to.
+    pub data: Vec<u8>,
+}
+
+/// The parts of an address in reverse order, octets of IPv4 and nibbles of IPv6, joined by dots: the beginning of its
+/// name in a list of addresses (RFC 5782 2.1, 2.4).
+pub fn reversed(address: IpAddr) -> Vec<u8> {
+    let name = name::of_address(address);
+    let zone: &[u8] = if address.is_ipv4() { b".in-addr.arpa" } else { b".ip6.arpa" };
+    name.strip_suffix(zone).unwrap_or(&name).to_vec()
+}
+
 /// Asks the name servers of /etc/resolv.conf, 127.0.0.1 if it names none.
 #[derive(Default)]
 pub struct Resolver {
@@ -107,6 +128,19 @@ impl Resolver {
     pub fn cname(&self, name: &[u8]) -> Answer<Vec<u8>> {
         self.look_up(name, RecordType::CNAME, |data| match data {
             RData::CNAME(target) => Some(name::to_bytes(target)),
+            _ => None,
+        })
+    }
+
+    /// The TLSA records of `name`, which begins with port and protocol: `_25._tcp.mx.example`.
+    pub fn tlsa(&self, name: &[u8]) -> Answer<Tlsa> {
+        self.look_up(name, RecordType::TLSA, |data| match data {
+            RData::TLSA(t) => Some(Tlsa {
+                usage: t.cert_usage.into(),
+                selector: t.selector.into(),
+                matching: t.matching.into(),
+                data: t.cert_data.clone(),
+            }),
             _ => None,
         })
     }

@@ -229,3 +229,29 @@ fn without_a_name_server_line_this_host_is_asked() {
     }
     assert_eq!(Engine::from_text(b"search x.test\n", None).search(), [b"x.test"]);
 }
+
+#[test]
+fn names_in_lists_of_addresses_begin_with_the_reversed_address() {
+    assert_eq!(crate::reversed("192.0.2.99".parse().unwrap()), b"99.2.0.192");
+    let text = b"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2";
+    assert_eq!(crate::reversed("2001:db8::1".parse().unwrap()), text);
+}
+
+#[test]
+fn certificate_records_come_back_as_numbers() {
+    use hickory_resolver::proto::rr::rdata::TLSA;
+    use hickory_resolver::proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
+    let r = resolver(
+        |owner, kind| match (owner, kind) {
+            ("_25._tcp.mx.test", RecordType::TLSA) => {
+                let data = TLSA::new(CertUsage::DaneEe, Selector::Spki, Matching::Sha256, vec![0, 0xff]);
+                Some((ResponseCode::NoError, vec![record("_25._tcp.mx.test", RData::TLSA(data))]))
+            }
+            _ => Some((ResponseCode::NXDomain, vec![])),
+        },
+        false,
+    );
+    let found = crate::Tlsa { usage: 3, selector: 1, matching: 1, data: vec![0, 0xff] };
+    assert_eq!(r.tlsa(b"_25._tcp.mx.test"), Answer::Found(vec![found]));
+    assert_eq!(r.tlsa(b"_26._tcp.mx.test"), Answer::NoSuchName);
+}

@@ -50,10 +50,18 @@ pub fn listen(how: &Listening) -> Result<TcpListener, NoListener> {
 
 /// Connects to `to` within `limit`, from the address `from` if one is given. The stream does not block.
 pub fn connect(from: Option<IpAddr>, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    connect_from(from.map(|ip| SocketAddr::new(ip, 0)), to, limit)
+}
+
+/// Like [`connect`], from a chosen port as well; 0 is any. A port is taken even if a former connection still lingers.
+pub fn connect_from(from: Option<SocketAddr>, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let end = Instant::now() + limit;
     let fd = stream_socket(to)?;
-    if let Some(ip) = from {
-        socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))?;
+    if let Some(address) = from {
+        if address.port() != 0 {
+            socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        }
+        socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     }
     match socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) => return Ok(fd.into()),

@@ -14,11 +14,9 @@
 #![deny(unsafe_code)]
 
 mod connection;
-mod ident;
-mod names;
 mod options;
 
-use connection::{Connection, Verdict, canonical};
+use connection::{Connection, Verdict};
 use options::{Misuse, Options, Verbosity};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
@@ -32,6 +30,8 @@ use sys::process::{self, Fork, Gid, Pid, Uid};
 use sys::signal::{self, SIGCHLD, SIGPIPE, SIGTERM};
 use sys::socket::{Listening, NoListener};
 use sys::spawn::Program;
+use ucspi::ends::canonical;
+use ucspi::names;
 
 /// How long to rest when the system has no descriptors or memory for another connection.
 const SCARCE_REST: Duration = Duration::from_secs(1);
