@@ -96,6 +96,11 @@ pub fn text(e: &io::Error) -> &'static str {
     }
 }
 
+/// Whether this host lacks descriptors or memory: nothing that another address, file or peer could change.
+pub fn is_scarcity(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
 /// Whether trying again later may help. What is not surely permanent is temporary (spec/reliability.md P5).
 pub fn is_temporary(e: &io::Error) -> bool {
     !matches!(
