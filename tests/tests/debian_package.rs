@@ -1,0 +1,323 @@
+//! package/deb in a clean Debian system: installed over another mail system, it delivers; mail that was queued before
+//! an upgrade, a removal and a purge is there afterwards and arrives, once.
+//!
+//! The system is made by debootstrap from the host's own mirror, kept below the target directory for the next time, and
+//! runs in name spaces of its own, so that ports and processes are nobody else's. Needs root, debootstrap and what
+//! package/test builds; where one of them is missing the test says so and passes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use whole_system::{am_root, files, stderr, stdout};
+
+const NAME: &str = "mx.quoll.test";
+/// How long a step may take, and a message.
+const STEP_SECS: u32 = 60;
+const ARRIVAL: Duration = Duration::from_secs(30);
+
+#[test]
+fn the_package_installs_upgrades_goes_and_leaves_mail_and_queue() {
+    let Some(mut host) = Host::new() else { return };
+    host.package("1.0");
+    host.package("1.1");
+    host.another_mail_system();
+
+    host.run("apt-get -y install /tmp/quoll_1.0_*.deb");
+    host.fail("dpkg-query -W other-mta");
+    host.is_installed();
+    assert_eq!(host.read("etc/qmail/me"), format!("{NAME}\n"));
+    host.run("useradd -m ann && runuser -u ann /var/qmail/bin/maildirmake /home/ann/Maildir");
+    host.send("ann", "by sendmail");
+    host.arrives("by sendmail");
+    let said = host.run(
+        "printf '%s\\n' 'HELO x' 'MAIL FROM:<eve@x.test>' 'RCPT TO:<ann@mx.quoll.test>' DATA 'Subject: by SMTP' '' . QUIT |
+        /var/qmail/bin/mconnect 127.0.0.1 || :",
+    );
+    assert!(said.contains("250 ok 1"), "{said}");
+    host.arrives("by SMTP");
+    host.send("root", "to root");
+    host.wait("mail for root", |host| !files(&host.path("var/qmail/alias/Maildir/new")).is_empty());
+    let log = host.read("var/log/mail");
+    assert!(log.contains(" qmail-send: ") && log.contains(" end msg ") && log.contains(" qmail-smtpd: "), "{log}");
+
+    // Two messages wait: for a site that does not answer, and since nobody works on the queue.
+    host.write("etc/qmail/smtproutes", "later.test:127.0.0.1:2525\n");
+    host.send("ann@later.test", "deferred");
+    host.wait("a deferral", |host| host.deferrals() == 1);
+    host.run("/etc/init.d/qmail-send stop");
+    host.send("ann", "stopped");
+    host.write("etc/qmail/rcpthosts", "mx.quoll.test\nlater.test\n");
+    let settings = host.settings();
+    host.run("dpkg -i /tmp/quoll_1.1_*.deb");
+    host.is_installed();
+    assert_eq!(host.settings(), settings);
+    host.arrives("stopped");
+    assert!(host.run("/var/qmail/bin/qmail-qread").contains("remote\tann@later.test"));
+    host.answer_for("later.test");
+    host.arrives("deferred");
+
+    host.write("etc/qmail/smtproutes", "again.test:127.0.0.1:2525\n");
+    let before = host.deferrals();
+    host.send("ann@again.test", "kept");
+    host.wait("another deferral", |host| host.deferrals() > before);
+    let settings = host.settings();
+    let mailbox = files(&host.path("home/ann/Maildir"));
+    host.run("dpkg -r quoll");
+    host.fail("busybox pidof qmail-send tcpserver splogger qmail-lspawn");
+    host.fail("ls /usr/sbin/sendmail /usr/bin/mailq /var/qmail/bin");
+    assert_eq!((host.settings(), host.queued()), (settings, 1));
+
+    let said = host.run("dpkg -P quoll");
+    assert!(said.contains("quoll: left: /var/qmail/queue with 1 messages"), "{said}");
+    assert!(said.contains("quoll: left: /var/qmail/control: smtproutes\n"), "{said}");
+    assert_eq!((host.settings().len(), host.queued()), (1, 1));
+    assert_eq!(files(&host.path("home/ann/Maildir")), mailbox);
+    assert!(!files(&host.path("var/qmail/alias/Maildir/new")).is_empty());
+    for gone in ["etc/init.d/qmail-send", "var/lib/quoll", "usr/lib/quoll", "var/qmail/users"] {
+        assert!(!host.path(gone).exists(), "{gone}");
+    }
+
+    host.run("dpkg -i /tmp/quoll_1.1_*.deb");
+    host.is_installed();
+    host.answer_for("again.test");
+    host.arrives("kept");
+    host.wait("an empty queue", |host| host.queued() == 0);
+}
+
+/// A Debian system in a directory, and a shell in it, which is the first process of its name spaces: nothing that is
+/// started there outlives it.
+struct Host {
+    dir: tempfile::TempDir,
+    shell: Child,
+    commands: ChildStdin,
+    codes: BufReader<ChildStdout>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Its processes go with it, and so do its mounts: before its directory is removed.
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+impl Host {
+    /// `None`, with the reason on fd 2, where it can not be made.
+    fn new() -> Option<Host> {
+        let skip = |why: &str| {
+            eprintln!("skipped: {why}");
+            None
+        };
+        if std::env::var_os("STAGE").is_none() {
+            return skip("debian_package: package/test runs this");
+        }
+        if !am_root() {
+            return skip("debian_package: needs root");
+        }
+        for program in ["debootstrap", "dpkg-deb", "apt-get", "unshare", "tar"] {
+            if !Command::new("which").arg(program).output().unwrap().status.success() {
+                return skip(&format!("debian_package: needs {program}"));
+            }
+        }
+        let system = match clean_system() {
+            Ok(system) => system,
+            Err(why) => return skip(&format!("debian_package: {why}")),
+        };
+        // Not in /tmp, where set-user-ID programs may have no rights.
+        let dir = tempfile::tempdir_in(target()).unwrap();
+        assert!(Command::new("tar").arg("-xpf").arg(system).arg("-C").arg(dir.path()).status().unwrap().success());
+        let mut shell = Command::new("unshare")
+            .args(["--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "/bin/sh", "-c"])
+            .arg(format!(
+                "mount -t proc none \"$0/proc\" && mount -t tmpfs none \"$0/run\" && hostname {NAME} &&
+                exec chroot \"$0\" /bin/sh -c 'busybox ip link set lo up && exec /bin/sh'"
+            ))
+            .arg(dir.path())
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("DPKG_FORCE", "unsafe-io")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let commands = shell.stdin.take().unwrap();
+        let codes = BufReader::new(shell.stdout.take().unwrap());
+        let mut host = Host { dir, shell, commands, codes };
+        host.write("etc/mailname", &format!("{NAME}\n"));
+        host.write("etc/hosts", &format!("127.0.0.1 localhost\n127.0.1.1 {NAME} mx\n"));
+        host.write("etc/resolv.conf", "nameserver 127.0.0.1\n");
+        // There is no init to ask whether services may be started.
+        host.write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n");
+        host.run("chmod 755 /usr/sbin/policy-rc.d");
+        host.run("busybox syslogd -O /var/log/mail");
+        Some(host)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Exit code and output of a command in the system.
+    fn step(&mut self, command: &str) -> (i32, String) {
+        self.write("tmp/step", command);
+        let line = format!("timeout {STEP_SECS} sh /tmp/step </dev/null >/tmp/said 2>&1; echo $?\n");
+        self.commands.write_all(line.as_bytes()).unwrap();
+        let mut code = String::new();
+        self.codes.read_line(&mut code).unwrap();
+        (code.trim().parse().unwrap_or(-1), self.read("tmp/said"))
+    }
+
+    fn run(&mut self, command: &str) -> String {
+        let (code, said) = self.step(command);
+        assert_eq!(code, 0, "{command}: {said}");
+        said
+    }
+
+    fn fail(&mut self, command: &str) {
+        let (code, said) = self.step(command);
+        assert_ne!(code, 0, "{command}: {said}");
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn(&Host) -> bool) {
+        let end = Instant::now() + ARRIVAL;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "{what} is missing; log:\n{}", self.read("var/log/mail"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Builds the package with this version, to be found in /tmp.
+    fn package(&self, version: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../package/deb");
+        let mut command = Command::new(script);
+        command.args(["--version", version, "--to"]).arg(self.path("tmp")).env("CARGO_TARGET_DIR", target());
+        command.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}{}", stdout(&done), stderr(&done));
+    }
+
+    /// Installs a package that is a mail transport agent as well.
+    fn another_mail_system(&mut self) {
+        self.run(
+            "mkdir -p /tmp/other/DEBIAN /tmp/other/usr/sbin && echo >/tmp/other/usr/sbin/sendmail
+            mta=mail-transport-agent
+            printf '%s\\n' 'Package: other-mta' 'Version: 1' 'Architecture: all' 'Maintainer: a <a@a.test>' \
+              \"Provides: $mta\" \"Conflicts: $mta\" \"Replaces: $mta\" 'Description: mail' >/tmp/other/DEBIAN/control
+            dpkg-deb -b /tmp/other /tmp/other.deb && dpkg -i /tmp/other.deb",
+        );
+    }
+
+    /// Asserts that everything is as package/table says, belongs to the package, and runs.
+    fn is_installed(&mut self) {
+        let said = self.run("/usr/lib/quoll/package/setup --check");
+        assert!(said.contains(" 0 differ"), "{said}");
+        assert_eq!(self.run("stat -c '%a %U:%G' /var/qmail/bin/qmail-queue"), "4711 qmailq:qmail\n");
+        assert_eq!(self.run("dpkg --verify quoll"), "");
+        for service in ["qmail-send", "qmail-smtpd"] {
+            assert_eq!(self.run(&format!("/etc/init.d/{service} status")), format!("{service} is running\n"));
+            self.run(&format!("test -L /etc/systemd/system/multi-user.target.wants/{service}.service"));
+        }
+        self.run("test -e /usr/share/man/man8/qmail-send.8.gz -a -x /usr/sbin/sendmail -a -x /usr/lib/sendmail");
+    }
+
+    /// As the user ann, who has no rights.
+    fn send(&mut self, to: &str, subject: &str) {
+        let text = format!("To: {to}\\nSubject: {subject}\\n\\nText.\\n");
+        self.run(&format!("printf '{text}' | runuser -u ann -- sendmail -t"));
+    }
+
+    /// Waits for the message and asserts that it came just once.
+    fn arrives(&self, subject: &str) {
+        let subject = format!("Subject: {subject}\n");
+        let count = |host: &Host| {
+            let mail = files(&host.path("home/ann/Maildir/new"));
+            mail.iter().filter(|file| fs::read_to_string(file).unwrap().contains(&subject)).count()
+        };
+        self.wait(&subject, |host| count(host) > 0);
+        assert_eq!(count(self), 1, "{subject}");
+    }
+
+    /// From now on this system's own SMTP server takes the mail for the domain, and ann gets it.
+    fn answer_for(&mut self, domain: &str) {
+        self.write("etc/qmail/locals", &format!("{NAME}\n{domain}\n"));
+        self.write("etc/qmail/smtproutes", &format!("{domain}:127.0.0.1\n"));
+        self.run("/etc/init.d/qmail-send reload && kill -ALRM $(cat /run/qmail-send.pid)");
+    }
+
+    /// Names and contents of the control files, without compiled ones.
+    fn settings(&self) -> Vec<(PathBuf, String)> {
+        let mut found = files(&self.path("etc/qmail"));
+        found.sort();
+        found.into_iter().map(|file| (file.clone(), String::from_utf8_lossy(&fs::read(&file).unwrap()).into())).collect()
+    }
+
+    /// How often the log says that a delivery failed for now.
+    fn deferrals(&self) -> usize {
+        self.read("var/log/mail").matches(": deferral: ").count()
+    }
+
+    /// How many messages are in the queue.
+    fn queued(&self) -> usize {
+        files(&self.path("var/qmail/queue/mess")).len()
+    }
+}
+
+/// The target directory, three floors above the running test in PROFILE/deps.
+fn target() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf()
+}
+
+/// An archive of a minimal Debian system of this host's release. An error says why there is none.
+fn clean_system() -> Result<PathBuf, String> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).ok_or("not a Debian system")?;
+    let archive = target().join(format!("debian-{suite}.tar"));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let dir = tempfile::tempdir_in(target()).unwrap();
+    let system = dir.path().join("system");
+    let mut command = Command::new("debootstrap");
+    command.args(["--variant=minbase", "--include=busybox", suite]).arg(&system).arg(mirror(suite)?);
+    command.env("DPKG_FORCE", "unsafe-io");
+    let proxy = stdout(&Command::new("apt-config").args(["dump", "--format=%v%n", "Acquire::http::Proxy"]).output().unwrap());
+    if !proxy.trim().is_empty() {
+        command.env("http_proxy", proxy.trim());
+    }
+    let done = command.output().unwrap();
+    if !done.status.success() {
+        let said = stdout(&done) + &stderr(&done);
+        let last = said.lines().last().unwrap_or_default();
+        assert!(said.contains("Failed getting release file") || said.contains("Couldn't download"), "{said}");
+        return Err(format!("the mirror in the configuration of apt does not answer: {last}"));
+    }
+    for cache in ["var/cache/apt/archives", "var/lib/apt/lists"] {
+        files(&system.join(cache)).iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+    let new = archive.with_extension("new");
+    assert!(Command::new("tar").arg("-cpf").arg(&new).arg("-C").arg(&system).arg(".").status().unwrap().success());
+    fs::rename(new, &archive).unwrap();
+    Ok(archive)
+}
+
+/// Where apt takes the packages of this release from.
+fn mirror(suite: &str) -> Result<String, String> {
+    let format = "$(SITE) $(RELEASE) $(COMPONENT)";
+    let done = Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]).output().unwrap();
+    let wanted = format!(" {suite} main");
+    let list = stdout(&done);
+    let site = list.lines().find_map(|line| line.strip_suffix(&wanted));
+    site.map(str::to_string).ok_or_else(|| format!("apt has no source for {suite}"))
+}
