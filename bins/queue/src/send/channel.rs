@@ -12,6 +12,7 @@ use queue::layout::{Channel, Layout, MessNum};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use sys::fd::Fd;
 use sys::poll::Interest;
 
@@ -60,6 +61,21 @@ struct Job {
     left: usize,
     read_to_end: bool,
     too_old: bool,
+    /// The channel's file, open for marks from the first one on.
+    marks: Option<File>,
+}
+
+impl Job {
+    /// Marks the recipient whose letter stands at `position` of the channel's file as done.
+    fn mark_done(&mut self, name: &Path, position: u64) -> io::Result<()> {
+        let file = match self.marks.take() {
+            Some(file) => file,
+            None => std::fs::OpenOptions::new().write(true).open(name)?,
+        };
+        file.write_all_at(b"D", position)?;
+        self.marks = Some(file);
+        Ok(())
+    }
 }
 
 /// The recipients being read.
@@ -183,7 +199,7 @@ impl Deliveries {
     /// Reads what there is and returns the reports that are complete, each with its delivery number in front. `None`: the
     /// spawner is gone.
     pub fn read(&mut self) -> Option<Vec<Vec<u8>>> {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 16384];
         let n = self.input.read(&mut buffer).unwrap_or(0);
         if n == 0 {
             return None;
@@ -235,18 +251,13 @@ impl Deliveries {
             let removed_next = job.read_to_end && job.users == 1 && job.left == 0;
             // A mark in a file that goes with this very report would be wasted.
             if !removed_next {
-                self.mark_done(n, delivery.position, log);
+                let name = self.layout.recipients(n, self.channel);
+                if job.mark_done(&name, delivery.position).is_err() {
+                    log.about_file("warning: trouble marking ", &name, "; message will be delivered twice!");
+                }
             }
         }
         self.close(delivery.job, log)
-    }
-
-    fn mark_done(&self, n: MessNum, position: u64, log: &mut Log) {
-        let name = self.layout.recipients(n, self.channel);
-        let open = std::fs::OpenOptions::new().write(true).open(&name);
-        if open.and_then(|f| f.write_all_at(b"D", position)).is_err() {
-            log.about_file("warning: trouble marking ", &name, "; message will be delivered twice!");
-        }
     }
 
     /// One user of a job less. The last one decides what becomes of the message on this channel.
@@ -326,6 +337,7 @@ impl Deliveries {
             left: 0,
             read_to_end: false,
             too_old: now > birth.saturating_add(settings.lifetime),
+            marks: None,
         };
         if let Some(place) = self.jobs.get_mut(index) {
             *place = Some(job);

@@ -36,8 +36,9 @@ const SLEEP_SYSFAIL: u64 = 123;
 const SLEEP_FOREVER: u64 = 86_400;
 /// Added to every sleep that has an end, so that a clock that stands between two seconds makes no busy loop (seconds).
 const SLEEP_FUZZ: u64 = 1;
-/// Steps of one kind taken before the other kinds get their turn.
-const STEPS: usize = 64;
+/// Steps of one kind taken before the other kinds get their turn: as many as a spawner has room for, so that it sees
+/// together what can be delivered together.
+const STEPS: usize = 256;
 
 sys::program!(run);
 
