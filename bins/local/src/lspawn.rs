@@ -101,8 +101,12 @@ impl Deliverer for Lspawn {
     type Phase = Phase;
     const OUTPUT_MAX: usize = REPORT_MAX;
 
-    fn joins(&self, _job: &Job, _next: &Recipient) -> bool {
+    fn joins(&self, _group: &[Recipient], _next: &Recipient) -> bool {
         // Each delivery runs as another user, and what one user's commands print is no other's business.
+        false
+    }
+
+    fn is_worth_it(&self, _deliveries: usize) -> bool {
         false
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Started by qmail-start as qmailr in the queue's group; fds 0 and 1: orders and reports (lib/queue, spawner). For
 //! each job it starts qmail-remote HOST SENDER RECIPIENT... with the message as fd 0 and with fds 1 and 2 on the pipe
-//! that the reports are read from. Orders that come together for one message, sender and host make one job.
+//! that the reports are read from. Many orders that come together for one message, sender and host make one job.
 //! QMAILREMOTE names a program to be run instead, searched in PATH if it has no slash; it gets one recipient at a time.
 //! Files: queue/mess, and queue/lock/tcpto, which is emptied at the start.
 //!
@@ -23,6 +23,8 @@ use sys::spawn::{NotStarted, Program};
 const OUTPUT_MAX: usize = 262_144;
 /// The most recipients of one job. Every server takes 100 (RFC 5321 4.5.3.1.8); less keeps both processors busy.
 const RECIPIENTS_MAX: usize = 50;
+/// The fewest that are handed over together: a few are there sooner, each over a connection of its own.
+const RECIPIENTS_MIN: usize = 16;
 /// The most that their addresses take (bytes): the system limits what fits into a program's arguments.
 const ADDRESSES_MAX: usize = 65536;
 
@@ -46,8 +48,8 @@ fn run(_args: sys::start::Args) -> Exit {
     }
     let path = sys::env::get(b"PATH").unwrap_or_default();
     // Whoever wrote a program for QMAILREMOTE has seen one recipient at a time.
-    let together = if other.is_none() { RECIPIENTS_MAX } else { 1 };
-    let mut rspawn = Rspawn { remote: other.unwrap_or(own), path, together };
+    let one_by_one = other.is_some();
+    let mut rspawn = Rspawn { remote: other.unwrap_or(own), path, one_by_one };
     match queue::spawner::serve(&mut rspawn, Path::new("."), conf::SPAWN) {
         Ok(()) => Exit::OK,
         Err(_) => Exit::TEMPORARY,
@@ -64,17 +66,23 @@ fn forget_timeouts() {
 struct Rspawn {
     remote: Vec<u8>,
     path: Vec<u8>,
-    /// The most recipients of one job.
-    together: usize,
+    /// Every recipient is a job of its own.
+    one_by_one: bool,
 }
 
 impl Deliverer for Rspawn {
     type Phase = ();
     const OUTPUT_MAX: usize = OUTPUT_MAX;
 
-    fn joins(&self, job: &Job, next: &Recipient) -> bool {
-        let bytes: usize = job.recipients().map(|r| r.address.len()).sum();
-        job.size() < self.together && job.first.host() == next.host() && bytes + next.address.len() <= ADDRESSES_MAX
+    fn joins(&self, group: &[Recipient], next: &Recipient) -> bool {
+        let bytes: usize = group.iter().map(|r| r.address.len()).sum();
+        group.len() < RECIPIENTS_MAX
+            && group.first().is_some_and(|first| first.host() == next.host())
+            && bytes + next.address.len() <= ADDRESSES_MAX
+    }
+
+    fn is_worth_it(&self, deliveries: usize) -> bool {
+        !self.one_by_one && deliveries >= RECIPIENTS_MIN
     }
 
     fn begin(&mut self, job: &Job) -> Step<()> {

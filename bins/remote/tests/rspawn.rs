@@ -126,7 +126,7 @@ fn a_qmail_remote_that_fails_or_is_not_there_has_its_texts() {
         ("exit 111", "ZUnable to run qmail-remote.\n"),
         ("exit 100", "DUnable to run qmail-remote.\n"),
         ("exit 0", "Zqmail-remote produced no output.\n"),
-        ("printf 'r\\0'; head -c 70000 /dev/zero; printf 'Kdone\\0'", "Zqmail-remote produced too much output.\n"),
+        ("printf 'r\\0'; head -c 300000 /dev/zero; printf 'Kdone\\0'", "Zqmail-remote produced too much output.\n"),
         ("printf 'r\\0'; echo Kerrors count too >&2; printf '\\0'", "Kerrors count too\n"),
     ];
     for (script, expected) in rows {

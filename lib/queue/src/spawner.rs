@@ -34,12 +34,12 @@ const PIPE_BYTES: usize = 65536;
 pub struct Job {
     /// The message, open for reading at its beginning.
     pub message: File,
-    messid: Vec<u8>,
     /// Envelope sender.
     pub sender: Vec<u8>,
     /// The recipient of the first delivery.
     pub first: Recipient,
     more: Vec<Recipient>,
+    messid: Vec<u8>,
 }
 
 impl Job {
@@ -52,6 +52,13 @@ impl Job {
     pub fn size(&self) -> usize {
         1 + self.more.len()
     }
+}
+
+/// Orders of one message and sender that may become one job. There is always one.
+struct Group {
+    messid: Vec<u8>,
+    sender: Vec<u8>,
+    recipients: Vec<Recipient>,
 }
 
 /// Whom a delivery goes to.
@@ -138,8 +145,10 @@ pub trait Deliverer {
     /// How much of a program's output is kept (bytes).
     const OUTPUT_MAX: usize;
 
-    /// Whether the delivery to `next` can be made together with those of `job`, of the same message and sender.
-    fn joins(&self, job: &Job, next: &Recipient) -> bool;
+    /// Whether the delivery to `next` can be made together with those to `group`, of the same message and sender.
+    fn joins(&self, group: &[Recipient], next: &Recipient) -> bool;
+    /// Whether as many deliveries as can be made together are worth it. Else each becomes a job of its own.
+    fn is_worth_it(&self, deliveries: usize) -> bool;
     /// The first step of a job.
     fn begin(&mut self, job: &Job) -> Step<Self::Phase>;
     /// The step after the end of a program.
@@ -179,11 +188,11 @@ pub fn serve(deliverer: &mut impl Deliverer, messages: &Path, limit: u8) -> io::
             let n = stdin.read(&mut buf).unwrap_or(0);
             reading = n > 0;
             let mut input = buf.get(..n).unwrap_or_default();
-            let mut jobs = Vec::new();
+            let mut groups = Vec::new();
             while let Some(asked) = orders.next(&mut input) {
-                spawner.accept(asked, &mut jobs);
+                spawner.accept(asked, &mut groups);
             }
-            jobs.into_iter().for_each(|job| spawner.begin(job));
+            groups.into_iter().for_each(|group| spawner.begin_group(group));
         }
         spawner.reap();
     }
@@ -275,10 +284,10 @@ impl<D: Deliverer> Spawner<'_, D> {
         self.take(slot.job, step);
     }
 
-    /// Checks an order and puts it into one of `jobs`.
-    fn accept(&mut self, asked: Asked, jobs: &mut Vec<Job>) {
+    /// Checks an order and puts it into one of `groups`.
+    fn accept(&mut self, asked: Asked, groups: &mut Vec<Group>) {
         let delnum = asked.delnum;
-        match self.check(asked, jobs) {
+        match self.check(asked, groups) {
             Ok(()) => {
                 if let Some(busy) = self.busy.get_mut(usize::from(delnum)) {
                     *busy = true;
@@ -289,7 +298,7 @@ impl<D: Deliverer> Spawner<'_, D> {
         }
     }
 
-    fn check(&self, asked: Asked, jobs: &mut Vec<Job>) -> Result<(), &'static str> {
+    fn check(&self, asked: Asked, groups: &mut Vec<Group>) -> Result<(), &'static str> {
         if asked.too_long {
             return Err("Zqmail-spawn out of memory. (#4.3.0)\n");
         }
@@ -312,16 +321,36 @@ impl<D: Deliverer> Spawner<'_, D> {
         let at = recipient.iter().rposition(|&b| b == b'@');
         let at = at.ok_or("DSorry, address must include host name. (#5.1.3)\n")?;
         let recipient = Recipient { delnum, address: recipient, at };
-        let fits =
-            |job: &&mut Job| job.messid == messid && job.sender == sender && self.deliverer.joins(job, &recipient);
-        match jobs.iter_mut().rev().find(fits) {
-            Some(job) => job.more.push(recipient),
-            None => {
-                let message = self.open(&messid)?;
-                jobs.push(Job { message, messid, sender, first: recipient, more: Vec::new() });
-            }
+        let fits = |group: &&mut Group| {
+            group.messid == messid && group.sender == sender && self.deliverer.joins(&group.recipients, &recipient)
+        };
+        match groups.iter_mut().rev().find(fits) {
+            Some(group) => group.recipients.push(recipient),
+            None => groups.push(Group { messid, sender, recipients: vec![recipient] }),
         }
         Ok(())
+    }
+
+    fn begin_group(&mut self, group: Group) {
+        let Group { messid, sender, recipients } = group;
+        if self.deliverer.is_worth_it(recipients.len()) {
+            return self.open_and_begin(messid, sender, recipients);
+        }
+        for recipient in recipients {
+            self.open_and_begin(messid.clone(), sender.clone(), vec![recipient]);
+        }
+    }
+
+    fn open_and_begin(&mut self, messid: Vec<u8>, sender: Vec<u8>, recipients: Vec<Recipient>) {
+        let message = match self.open(&messid) {
+            Ok(message) => message,
+            Err(why) => return recipients.iter().for_each(|r| self.end(r.delnum, why.as_bytes())),
+        };
+        let mut recipients = recipients.into_iter();
+        let Some(first) = recipients.next() else { return };
+        let job = Job { message, sender, first, more: recipients.collect(), messid };
+        let step = self.deliverer.begin(&job);
+        self.take(job, step);
     }
 
     fn open(&self, messid: &[u8]) -> Result<File, &'static str> {
@@ -340,11 +369,6 @@ impl<D: Deliverer> Spawner<'_, D> {
             return Err("ZSorry, message has wrong owner. (#4.3.5)\n");
         }
         Ok(())
-    }
-
-    fn begin(&mut self, job: Job) {
-        let step = self.deliverer.begin(&job);
-        self.take(job, step);
     }
 
     fn take(&mut self, job: Job, step: Step<D::Phase>) {
@@ -390,12 +414,8 @@ impl<D: Deliverer> Spawner<'_, D> {
                 None => again.push(recipient),
             }
         }
-        let mut again = again.into_iter();
-        let Some(first) = again.next() else { return };
-        let more = again.collect();
-        match self.open(&messid) {
-            Ok(message) => self.begin(Job { message, messid, sender, first, more }),
-            Err(why) => std::iter::once(&first).chain(&more).for_each(|r| self.end(r.delnum, why.as_bytes())),
+        if !again.is_empty() {
+            self.open_and_begin(messid, sender, again);
         }
     }
 
