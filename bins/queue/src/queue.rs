@@ -94,7 +94,9 @@ fn publish(mess: &File, intd: &File, mess_name: &Path, intd_name: &Path, todo_na
     sys::fs::start_writeback(intd);
     mess.sync_all().map_err(|_| Trouble::Write)?;
     intd.sync_all().map_err(|_| Trouble::Write)?;
-    sync_parent(mess_name).map_err(|_| Trouble::Write)?;
+    if !sys::fs::sync_covers_name(mess) {
+        sync_parent(mess_name).map_err(|_| Trouble::Write)?;
+    }
     // The name in intd needs no sync: todo will be the only name that matters.
     std::fs::hard_link(intd_name, todo_name).map_err(|_| Trouble::TodoFile)
 }

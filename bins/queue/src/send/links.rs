@@ -15,7 +15,33 @@ pub struct Todo {
     input: Fd,
     commands: Vec<u8>,
     record: Vec<u8>,
+    /// The envelope being told.
+    envelope: Envelope,
     phase: Phase,
+}
+
+/// An envelope of which there are no files yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Envelope sender.
+    pub sender: Vec<u8>,
+    /// What the files in local and remote would hold: `T`, address and NUL for each recipient.
+    pub lists: [Vec<u8>; 2],
+}
+
+impl Envelope {
+    /// Takes a record that is part of an envelope.
+    fn take(&mut self, letter: u8, text: &[u8]) {
+        let [local, remote] = &mut self.lists;
+        let list = match letter {
+            b'F' => return self.sender = text.to_vec(),
+            b'l' => local,
+            _ => remote,
+        };
+        list.push(b'T');
+        list.extend_from_slice(text);
+        list.push(0);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +68,10 @@ pub enum FromTodo {
         /// It has remote recipients.
         remote: bool,
     },
+    /// A message was preprocessed, but no files were made of it.
+    Fresh(MessNum, Envelope),
+    /// Now there are files of such a message.
+    Written(MessNum),
     /// It died.
     Lost,
 }
@@ -51,7 +81,14 @@ impl Todo {
     pub fn new(output: i32, input: i32) -> Todo {
         // A pipe whose mode can not be set is as good as none; the first write will tell.
         let _ = sys::fd::set_nonblocking(output, true);
-        Todo { output: Fd(output), input: Fd(input), commands: Vec::new(), record: Vec::new(), phase: Phase::Running }
+        Todo {
+            output: Fd(output),
+            input: Fd(input),
+            commands: Vec::new(),
+            record: Vec::new(),
+            envelope: Envelope::default(),
+            phase: Phase::Running,
+        }
     }
 
     /// Gives a command of one letter.
@@ -140,6 +177,12 @@ impl Todo {
             match record.split_first() {
                 Some((b'L', line)) => records.push(FromTodo::Line(line.to_vec())),
                 Some((b'D', message)) => records.extend(parse_message(message)),
+                Some((&letter @ (b'F' | b'l' | b'r'), text)) => self.envelope.take(letter, text),
+                Some((b'E', number)) => {
+                    let envelope = std::mem::take(&mut self.envelope);
+                    records.extend(MessNum::parse(number).map(|n| FromTodo::Fresh(n, envelope)));
+                }
+                Some((b'W', number)) => records.extend(MessNum::parse(number).map(FromTodo::Written)),
                 Some((b'X', _)) if self.phase == Phase::Leaving => {
                     self.phase = Phase::Over;
                     break;
