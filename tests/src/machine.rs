@@ -56,7 +56,9 @@ cd "$home/control"
 for f in me locals rcpthosts defaultdomain plusdomain; do echo mail.test >$f; done
 chown 54321:54321 /var/home/joe
 setpriv --reuid=54321 --regid=54321 --clear-groups "$home/bin/maildirmake" /var/home/joe/Maildir
-mkdir -p /etc/service
+rm -rf /etc/service
+mkdir /etc/service
+echo /etc/service >/mnt/sources/conf/svcdir
 "#;
 
 /// Runs `scenario` on a machine of its own, if `programs` (each with its Debian package) are there. `test` is the name

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, Permissions};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +18,9 @@ const SCAN: &str = "/etc/service";
 /// The servers and their ports.
 const SERVERS: [(&str, u16); 5] =
     [("qmail-smtpd", 25), ("qmail-smtpsub", 587), ("qmail-qmtpd", 209), ("qmail-qmqpd", 628), ("qmail-pop3d", 110)];
+
+/// So begin the subjects of messages of which some may arrive twice: qmail promises to deliver at least once.
+const UNDER_WAY: &str = "under way";
 
 /// Control files, a password checker, and a delivery that waits until something is written to `gate`.
 const SETTINGS: &str = r#"
@@ -159,9 +162,7 @@ fn live(m: &Machine, supervisor: Supervisor, start: &[&str]) {
     site.term();
     site.survives_kills();
     site.goes_down();
-    for (subject, count) in m.mail() {
-        assert_eq!(count, 1, "{subject}");
-    }
+    site.has_delivered_once();
     site.keeps_logs();
 }
 
@@ -345,10 +346,13 @@ impl Site<'_> {
         self.kill_tcpservers();
     }
 
-    /// A daemon of the queue is killed, a message is sent at once; all daemons come back, and the message arrives.
+    /// A daemon of the queue is killed at work, a message is sent at once; all daemons come back, and all mail arrives,
+    /// the latter once.
     fn kill(&self, daemon: &str) {
         self.is_idle();
         let (old, victims) = (self.qmail_send(), self.m.processes(daemon));
+        let under_way: Vec<String> = (1..=5).map(|n| format!("{UNDER_WAY} when {daemon} is killed, {n}")).collect();
+        under_way.iter().for_each(|subject| self.m.sendmail("joe@mail.test", subject));
         self.m.sh(&format!("kill -KILL {}", victims.first().unwrap()));
         let subject = format!("while {daemon} was away");
         self.m.sendmail("joe@mail.test", &subject);
@@ -356,6 +360,7 @@ impl Site<'_> {
             self.qmail_send().filter(|new| Some(*new) != old)
         });
         self.m.arrives(&[&subject]);
+        self.m.arrives(&under_way.iter().map(String::as_str).collect::<Vec<_>>());
         let all = [("qmail-lspawn", 1), ("qmail-rspawn", 1), ("qmail-todo", 1), ("qmail-clean", 2), ("qmail-send", 1)];
         for (name, count) in all {
             until(&format!("{count} of {name}"), || (self.m.processes(name).len() == count).then_some(()));
@@ -379,6 +384,9 @@ impl Site<'_> {
         let mut smtp = Connection::to(25);
         smtp.hear("220");
         smtp.mail("joe@mail.test", "after tcpserver came back");
+        if TcpListener::bind("[::1]:0").is_ok() {
+            Connection::from(TcpStream::connect("[::1]:25").unwrap()).hear("220");
+        }
         self.m.arrives(&["while tcpserver was away", "after tcpserver came back"]);
     }
 
@@ -400,8 +408,16 @@ impl Site<'_> {
         }
         let gone = |&name: &&str| self.m.processes(name).is_empty();
         until("the end of all services", || ["qmail-send", "qmail-todo", "tcpserver"].iter().all(gone).then_some(()));
-        let said = self.m.sh("/var/qmail/bin/qmail-qstat");
-        assert_eq!(said, "messages in queue: 0\nmessages in queue but not yet preprocessed: 0\n");
+        // A mess file may be left that qmail-clean did not live to remove: it stands for no message, and goes in time.
+        let left = self.m.sh("cd /var/qmail/queue; find todo info local remote bounce -type f");
+        assert_eq!(left, "", "{}", self.log("qmail-send"));
+    }
+
+    /// No message has come twice, but for those that were under way when a daemon died.
+    fn has_delivered_once(&self) {
+        for (subject, count) in self.m.mail() {
+            assert!(count == 1 || subject.starts_with(UNDER_WAY), "{subject}: {count} times");
+        }
     }
 
     /// Every line has its time in TAI64N, as log tools want it, and the files belong to qmaill.
@@ -481,7 +497,7 @@ fn systemd() {
         site.hup_and_alrm();
         site.term();
         site.survives_kills();
-        let before = m.mail().len();
+        let before: usize = m.mail().values().sum();
         // The same without tcpserver. Starting a socket stops the service on its port.
         m.sh("/mnt/inside systemctl start qmail-smtpd.socket qmail-qmtpd.socket qmail-qmqpd.socket qmail-pop3d.socket");
         site.takes_mail_by_every_way(", without tcpserver");
@@ -489,9 +505,7 @@ fn systemd() {
         site.shows_mail_by_pop3(before + 5);
         assert!(m.sh("grep -h ^Received: /var/home/joe/Maildir/new/*").matches("(127.0.0.1)").count() > 4);
         site.goes_down();
-        for (subject, count) in m.mail() {
-            assert_eq!(count, 1, "{subject}");
-        }
+        site.has_delivered_once();
     });
 }
 
@@ -507,6 +521,16 @@ impl Root {
     fn new() -> Root {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         Root { dir: tempfile::tempdir().unwrap(), sources }
+    }
+
+    /// Lets the scripts have a conf/ of their own.
+    fn copy_sources(&mut self) {
+        let copy = self.path("sources");
+        fs::create_dir(&copy).unwrap();
+        for part in ["package", "conf", "service-templates"] {
+            assert!(Command::new("cp").arg("-a").arg(self.sources.join(part)).arg(&copy).status().unwrap().success());
+        }
+        self.sources = copy;
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -603,12 +627,7 @@ fn a_unit_that_a_package_brought_is_not_made_again() {
 #[test]
 fn home_and_accounts_are_those_of_conf() {
     let mut root = Root::new();
-    let copy = root.path("sources");
-    fs::create_dir(&copy).unwrap();
-    for part in ["package", "conf", "service-templates"] {
-        assert!(Command::new("cp").arg("-a").arg(root.sources.join(part)).arg(&copy).status().unwrap().success());
-    }
-    root.sources = copy;
+    root.copy_sources();
     root.put("sources/conf/home", "/srv/mail\n");
     root.put("sources/conf/users", "_alias\n_daemon\n_log\nroot\n_passwd\n_queue\n_remote\n_send\n");
     root.put("sources/conf/groups", "_mail\n_nothing\n");
@@ -630,6 +649,27 @@ fn home_and_accounts_are_those_of_conf() {
     assert!(root.read("srv/mail/svc/qmail-smtpd/run").contains("\nhome=/srv/mail\nuser=_daemon\n"));
     let unit = root.read("etc/systemd/system/qmail-smtpd@.service");
     assert!(unit.contains("--reuid=_daemon --regid=_nothing ") && unit.contains("ReadWritePaths=/srv/mail/queue\n"));
+}
+
+#[test]
+fn without_a_default_delivery_no_mail_is_thrown_away() {
+    let mut root = Root::new();
+    root.copy_sources();
+    root.put("sources/conf/home", &format!("{}\n", root.path("home").display()));
+    root.put("home/bin/qmail-start", "#!/bin/sh\necho started with \"$@\"\n");
+    fs::set_permissions(root.path("home/bin/qmail-start"), Permissions::from_mode(0o755)).unwrap();
+    root.makes(&["--supervisor", "daemontools"]);
+    let file = files(root.dir.path()).into_iter().find(|f| f.ends_with("svc/qmail-send/run")).unwrap();
+    for (delivery, code, says) in
+        [(None, 111, "missing"), (Some(""), 111, "missing"), (Some("|a\n|b\n"), 0, "|a\n|b\n")]
+    {
+        if let Some(delivery) = delivery {
+            root.put("home/control/defaultdelivery", delivery);
+        }
+        let done = run(&mut Command::new(&file), b"");
+        assert_eq!(done.status.code(), Some(code));
+        assert!(stdout(&done).contains(says), "{}", stdout(&done));
+    }
 }
 
 #[test]
