@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use whole_system::host::{Host, Seen, assert_same, on_a_host_of_its_own, package, skip, sources, tree, until};
+use whole_system::host::{
+    Host, Seen, assert_same, on_a_host_of_its_own, package, programs_are_collected, skip, sources, step, tree, until,
+};
 use whole_system::{run, stderr, stdout};
 
 /// Recipient and subject of what arrived, and how often.
@@ -395,6 +397,8 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
         host.must(&["upgrade", "-s"]);
         site.svc("-u");
         site.wait_for("up");
+        // Ours is brought up to date while it runs.
+        host.must(&["install"]);
         let wanted = site.fill("b");
         site.svc("-u");
         site.wait_for("up");
@@ -608,9 +612,7 @@ struct Interrupted {
 
 impl Interrupted {
     fn new(split: bool) -> Interrupted {
-        let shm = Path::new("/dev/shm");
-        let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
-        let it = Interrupted { dir: tempfile::tempdir_in(base).unwrap() };
+        let it = Interrupted { dir: light_directory() };
         for dir in ["bin", "man/man8", "doc", "control", "users", "alias", "queue/pid", "queue/bounce", "queue/lock"] {
             fs::create_dir_all(it.home().join(dir)).unwrap();
         }
@@ -643,33 +645,46 @@ impl Interrupted {
     /// Runs package/upgrade; with `kill_at`, until it calls its `kill_at`th command that changes something. Whether it
     /// was killed.
     fn upgrade(&self, options: &[&str], kill_at: Option<usize>) -> bool {
-        let killers = self.dir.path().join("killers");
-        if !killers.exists() {
-            fs::create_dir(&killers).unwrap();
-            for name in CHANGING {
-                let script = format!(
-                    "#!/bin/sh\nread -r n <\"$COUNT\"\necho $((n + 1)) >\"$COUNT\"\n\
-                    [ \"$n\" != \"$KILL_AT\" ] || kill -9 0\nPATH=/usr/bin:/bin\nexec {name} \"$@\"\n"
-                );
-                fs::write(killers.join(name), script).unwrap();
-                fs::set_permissions(killers.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-            }
-        }
-        let count = self.dir.path().join("count");
-        fs::write(&count, "1\n").unwrap();
-        let mut command = Command::new(sources().join("package/upgrade"));
-        command.arg("--root").arg(self.dir.path().join("root")).args(options).process_group(0).env_clear();
-        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", killers.display()));
-        command.env("COUNT", count).env("KILL_AT", kill_at.map_or("never".to_string(), |n| n.to_string()));
-        let done = run(&mut command, b"");
-        assert!(done.status.success() || kill_at.is_some(), "{}", stderr(&done));
-        !done.status.success()
+        run_with_killers(self.dir.path(), &[&["upgrade"], options].concat(), kill_at)
     }
 
     /// All there is, but for the inodes' numbers.
     fn state(&self) -> BTreeMap<PathBuf, Seen> {
         tree(&self.home())
     }
+}
+
+/// Runs a step with `dir`/root as its root; with `kill_at`, until it calls its `kill_at`th command that changes
+/// something. Whether it was killed.
+fn run_with_killers(dir: &Path, words: &[&str], kill_at: Option<usize>) -> bool {
+    let killers = dir.join("killers");
+    if !killers.exists() {
+        fs::create_dir(&killers).unwrap();
+        for name in CHANGING {
+            let script = format!(
+                "#!/bin/sh\nread -r n <\"$COUNT\"\necho $((n + 1)) >\"$COUNT\"\n\
+                [ \"$n\" != \"$KILL_AT\" ] || kill -9 0\nPATH=/usr/bin:/bin\nexec {name} \"$@\"\n"
+            );
+            fs::write(killers.join(name), script).unwrap();
+            fs::set_permissions(killers.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+    let count = dir.join("count");
+    fs::write(&count, "1\n").unwrap();
+    let mut command = step(&sources(), words);
+    command.arg("--root").arg(dir.join("root")).process_group(0);
+    command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", killers.display()));
+    command.env("COUNT", count).env("KILL_AT", kill_at.map_or("never".to_string(), |n| n.to_string()));
+    let done = run(&mut command, b"");
+    assert!(done.status.success() || kill_at.is_some(), "{}", stderr(&done));
+    !done.status.success()
+}
+
+/// A directory that costs no disk.
+fn light_directory() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(base).unwrap()
 }
 
 /// Interrupts `way` at one call after the other, has it run again, and compares the outcome with that of a run that
@@ -736,6 +751,38 @@ fn an_interrupted_return_to_a_split_todo_is_completed_by_the_next_run() {
 }
 
 #[test]
+fn an_interrupted_installation_is_completed_by_the_next_run() {
+    if !programs_are_collected() {
+        return skip("package/compile has collected no programs");
+    }
+    let install = |dir: &Path, kill_at| run_with_killers(dir, &["install", "--me", "me.test"], kill_at);
+    let whole = light_directory();
+    assert!(!install(whole.path(), None));
+    let whole = tree(&whole.path().join("root"));
+    for at in [1, 100, 300, 500, 700] {
+        let dir = light_directory();
+        assert!(install(dir.path(), Some(at)));
+        assert!(!install(dir.path(), None));
+        assert_same(&format!("killed at call {at}"), &whole, &tree(&dir.path().join("root")), false);
+    }
+}
+
+#[test]
+fn a_takeover_can_be_called_off() {
+    for at in 1..8 {
+        let it = Interrupted::new(true);
+        let before = it.state();
+        assert!(it.upgrade(&[], Some(at)));
+        if it.home().join("site.old").exists() {
+            assert!(!it.upgrade(&["-r"], None));
+        }
+        let mut after = it.state();
+        after.remove(Path::new("site.old.new"));
+        assert_same(&format!("called off at call {at}"), &before, &after, false);
+    }
+}
+
+#[test]
 fn what_was_taken_over_by_nobody_is_not_given_back() {
     let it = Interrupted::new(false);
     let root = it.dir.path().join("root");
@@ -744,6 +791,9 @@ fn what_was_taken_over_by_nobody_is_not_given_back() {
     let state = it.state();
     it.upgrade(&[], None);
     assert_same("the second run changed something", &state, &it.state(), false);
+    fs::rename(it.home().join("bin.old"), it.home().join("elsewhere")).unwrap();
+    refused(&["upgrade", "--root", root.to_str().unwrap(), "-r"], "bin.old is missing");
+    fs::rename(it.home().join("elsewhere"), it.home().join("bin.old")).unwrap();
     fs::create_dir(it.home().join("queue/todo/0")).unwrap();
     fs::write(it.home().join("queue/todo/0/100"), "another").unwrap();
     refused(&["upgrade", "--root", root.to_str().unwrap(), "-r"], "two files of one number");
