@@ -465,7 +465,8 @@ fn lay_out_sqmail(host: &Host) {
     host.sh(&format!(
         "printf 'sqmail:x:61101:\\nnofiles:x:61102:\\n' >>/etc/group
         n=61200
-        for u in alias:61102 qmaild:61102 qmaill:61102 qmailp:61102 qmailq:61101 qmailr:61101 qmails:61101 sqmtls:61102; do
+        accounts='alias:61102 qmaild:61102 qmaill:61102 qmailp:61102 qmailq:61101 qmailr:61101 qmails:61101'
+        for u in $accounts sqmtls:61102; do
           n=$((n + 1))
           echo \"${{u%:*}}:x:$n:${{u#*:}}::{home}:/bin/false\" >>/etc/passwd
         done
