@@ -48,6 +48,12 @@ impl Preprocessor {
                 self.reported.remove(&n);
                 Some(made)
             }
+            // The name came from a look at the directory that is older than the end of the message.
+            Err(_) if self.is_gone(n) => {
+                self.reported.remove(&n);
+                records.truncate(before);
+                None
+            }
             Err(Trouble(what, file)) => {
                 if self.reported.insert(n) {
                     line(records, &["warning: ", what, " ", &file.to_string_lossy(), "\n"]);
@@ -125,6 +131,11 @@ impl Preprocessor {
         files.append(envelope)?;
         envelope.lists.iter_mut().for_each(Vec::clear);
         Ok(())
+    }
+
+    fn is_gone(&self, n: MessNum) -> bool {
+        let gone = |e: std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+        self.layout.todo_places(n).all(|name| std::fs::symlink_metadata(name).is_err_and(gone))
     }
 
     fn open_todo(&self, n: MessNum) -> Result<File, Trouble> {
