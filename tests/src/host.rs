@@ -131,13 +131,18 @@ impl Host {
     }
 }
 
-/// Runs `package/WORDS` of the repository in `sources`, with the programs that package/compile has collected.
-pub fn package(sources: &Path, words: &[&str]) -> Output {
+/// `package/WORDS` of the repository in `sources`, with the programs that package/compile has collected.
+pub fn step(sources: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(sources.join("package").join(words[0]));
     command.args(&words[1..]).current_dir("/").env_clear();
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command.envs(target().map(|t| ("CARGO_TARGET_DIR", t)));
-    run(&mut command, b"")
+    command
+}
+
+/// Runs such a step.
+pub fn package(sources: &Path, words: &[&str]) -> Output {
+    run(&mut step(sources, words), b"")
 }
 
 /// Waits until `there` answers; `what` is for the message if it never does.

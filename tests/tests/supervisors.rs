@@ -93,7 +93,8 @@ enum Supervisor {
 
 use Supervisor::{Daemontools, Runit, S6, Systemd};
 
-/// What a supervisor is asked to do with a service: to send it a signal, to start it, to stop it.
+/// What a supervisor is asked to do with a service: to send it a signal (TERM so that it starts anew),
+/// to start it, to stop it.
 #[derive(Clone, Copy)]
 enum Act {
     Term,
@@ -117,8 +118,7 @@ impl Supervisor {
             S6 => format!("s6-svc -{letter} {SCAN}/"),
             Runit => format!("sv {} {SCAN}/", ["term", "hup", "alarm", "up", "down"][act as usize]),
             Systemd => {
-                let kill = |signal| format!("kill --kill-who=main --signal={signal}");
-                let words = [kill("TERM"), "reload".into(), kill("ALRM"), "start".into(), "stop".into()];
+                let words = ["restart --no-block", "reload", "kill --kill-who=main --signal=ALRM", "start", "stop"];
                 format!("/mnt/inside systemctl {} ", words[act as usize])
             }
         }
@@ -449,6 +449,8 @@ fn systemd_units() {
         Site { m, supervisor: Systemd }.makes_services_once();
         assert_eq!(m.sh("ls /etc/systemd/system/*.wants"), "qmail-send.service\n");
         assert_eq!(m.sh("systemd-analyze verify --man=no /etc/systemd/system/qmail-*"), "");
+        // As a package installs them, with the run files below home.
+        assert_eq!(m.sh("systemd-analyze verify --man=no service-templates/systemd/*"), "");
         for unit in m.sh("cd /etc/systemd/system; ls *.service").lines() {
             let most = EXPOSURE_MAX.iter().find(|(name, _)| unit.starts_with(name)).unwrap().1;
             // Fails above the threshold.
@@ -498,11 +500,15 @@ fn systemd() {
         site.term();
         site.survives_kills();
         let before: usize = m.mail().values().sum();
-        // The same without tcpserver. Starting a socket stops the service on its port.
+        // The same without tcpserver. Starting a socket stops the service on its port, but no session.
+        let mut session = Connection::to(25);
+        session.hear("220");
         m.sh("/mnt/inside systemctl start qmail-smtpd.socket qmail-qmtpd.socket qmail-qmqpd.socket qmail-pop3d.socket");
+        assert_eq!(site.servers().len(), 1);
+        session.mail("joe@mail.test", "after tcpserver was stopped");
         site.takes_mail_by_every_way(", without tcpserver");
         assert_eq!(site.may_relay(), "553");
-        site.shows_mail_by_pop3(before + 5);
+        site.shows_mail_by_pop3(before + 6);
         assert!(m.sh("grep -h ^Received: /var/home/joe/Maildir/new/*").matches("(127.0.0.1)").count() > 4);
         site.goes_down();
         site.has_delivered_once();

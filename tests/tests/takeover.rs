@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use whole_system::host::{Host, Seen, assert_same, on_a_host_of_its_own, package, skip, sources, tree, until};
+use whole_system::host::{
+    Host, Seen, assert_same, on_a_host_of_its_own, package, programs_are_collected, skip, sources, step, tree, until,
+};
 use whole_system::{run, stderr, stdout};
 
 /// Recipient and subject of what arrived, and how often.
@@ -236,6 +238,26 @@ impl Site<'_> {
         wanted
     }
 
+    /// Queues 150 messages, and kills qmail-send while it is at work on the second third of them. Returns what is to
+    /// arrive.
+    fn fill_and_kill(&self, letter: &str) -> Arrived {
+        self.sink.reset();
+        let _ = fs::remove_file(self.host.scratch().join("go"));
+        let mut wanted = Arrived::new();
+        for n in 0..150 {
+            if n == 100 {
+                self.svc("-dk");
+            }
+            let subject = format!("{letter}{n:03}");
+            let to = ["ann@me.test", "joe-wait@me.test", "later@far.test", "now@far.test"];
+            let to = if n % 3 == 0 { &to[..] } else { &to[n % 4..][..1] };
+            self.inject(&subject, to);
+            wanted.extend(to.iter().map(|r| ((r.to_string(), subject.clone()), 1)));
+        }
+        self.wait_for("down");
+        wanted
+    }
+
     /// What came since [`Site::fill`], on both sides; the mailboxes are emptied.
     fn arrived(&self) -> Arrived {
         let mut all = self.sink.arrived.lock().unwrap().clone();
@@ -352,9 +374,8 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
     if std::env::var_os("QMAIL_PEER").is_none() {
         return skip("QMAIL_PEER is not the home of a notqmail");
     }
-    let needed = ["svscan", "svstat", "svc", "setuidgid", "multilog", "useradd", "groupadd"];
     let test = "a_notqmail_site_with_500_messages_is_taken_over_and_given_back";
-    on_a_host_of_its_own(test, &needed, |host| {
+    on_a_host_of_its_own(test, &DAEMONTOOLS, |host| {
         install_peer(host);
         let site = Site::new(host, Sink::start());
         let before = without_queue();
@@ -369,6 +390,12 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
         fs::write(home().join("queue/pid/1.2.3"), "half a mess").unwrap();
         refused(&["upgrade"], "a qmail-queue is at work");
         fs::remove_file(home().join("queue/pid/1.2.3")).unwrap();
+        let mut injector = Command::new(home().join("bin/qmail-queue"));
+        let mut injector = injector.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        until("a message that is begun", || (queue(&["mess"]).len() == 501).then_some(()));
+        refused(&["upgrade"], "is at work in");
+        drop(injector.stdin.take());
+        assert!(!injector.wait().unwrap().success());
         let (files, when) = (queue(&PARTS), times());
         host.must(&["upgrade"]);
         host.must(&["install"]);
@@ -389,6 +416,8 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
         host.must(&["upgrade", "-s"]);
         site.svc("-u");
         site.wait_for("up");
+        // Ours is brought up to date while it runs.
+        host.must(&["install"]);
         let wanted = site.fill("b");
         site.svc("-u");
         site.wait_for("up");
@@ -420,6 +449,28 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
     });
 }
 
+#[test]
+fn a_site_that_was_killed_is_taken_over_and_given_back_without_loss() {
+    if std::env::var_os("QMAIL_PEER").is_none() {
+        return skip("QMAIL_PEER is not the home of a notqmail");
+    }
+    let test = "a_site_that_was_killed_is_taken_over_and_given_back_without_loss";
+    on_a_host_of_its_own(test, &DAEMONTOOLS, |host| {
+        install_peer(host);
+        let site = Site::new(host, Sink::start());
+        for (letter, change) in [("a", &["install"][..]), ("b", &["upgrade", "-r"])] {
+            let wanted = site.fill_and_kill(letter);
+            host.must(change);
+            site.start_and_deliver();
+            let arrived = site.arrived();
+            // What was under way may come twice, nothing may be missing.
+            assert_eq!(arrived.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>(), "{change:?}");
+            site.svc("-u");
+            site.wait_for("up");
+        }
+    });
+}
+
 /// A part of a tree, as if it were one.
 fn below(tree: &BTreeMap<PathBuf, Seen>, dir: &str) -> BTreeMap<PathBuf, Seen> {
     let inside =
@@ -427,8 +478,12 @@ fn below(tree: &BTreeMap<PathBuf, Seen>, dir: &str) -> BTreeMap<PathBuf, Seen> {
     inside.collect()
 }
 
+/// What a test with a site of the peer's runs.
+const DAEMONTOOLS: [&str; 7] = ["svscan", "svstat", "svc", "setuidgid", "multilog", "useradd", "groupadd"];
+
 /// Lays out the peer as its own installer does, with an empty queue.
 fn install_peer(host: &Host) {
+    host.forget_accounts();
     host.must(&["ids"]);
     host.sh(&format!(
         "cp -a \"$QMAIL_PEER\"/. {home}
@@ -454,7 +509,8 @@ fn lay_out_sqmail(host: &Host) {
     host.sh(&format!(
         "printf 'sqmail:x:61101:\\nnofiles:x:61102:\\n' >>/etc/group
         n=61200
-        for u in alias:61102 qmaild:61102 qmaill:61102 qmailp:61102 qmailq:61101 qmailr:61101 qmails:61101 sqmtls:61102; do
+        accounts='alias:61102 qmaild:61102 qmaill:61102 qmailp:61102 qmailq:61101 qmailr:61101 qmails:61101'
+        for u in $accounts sqmtls:61102; do
           n=$((n + 1))
           echo \"${{u%:*}}:x:$n:${{u#*:}}::{home}:/bin/false\" >>/etc/passwd
         done
@@ -601,9 +657,7 @@ struct Interrupted {
 
 impl Interrupted {
     fn new(split: bool) -> Interrupted {
-        let shm = Path::new("/dev/shm");
-        let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
-        let it = Interrupted { dir: tempfile::tempdir_in(base).unwrap() };
+        let it = Interrupted { dir: light_directory() };
         for dir in ["bin", "man/man8", "doc", "control", "users", "alias", "queue/pid", "queue/bounce", "queue/lock"] {
             fs::create_dir_all(it.home().join(dir)).unwrap();
         }
@@ -636,33 +690,46 @@ impl Interrupted {
     /// Runs package/upgrade; with `kill_at`, until it calls its `kill_at`th command that changes something. Whether it
     /// was killed.
     fn upgrade(&self, options: &[&str], kill_at: Option<usize>) -> bool {
-        let killers = self.dir.path().join("killers");
-        if !killers.exists() {
-            fs::create_dir(&killers).unwrap();
-            for name in CHANGING {
-                let script = format!(
-                    "#!/bin/sh\nread -r n <\"$COUNT\"\necho $((n + 1)) >\"$COUNT\"\n\
-                    [ \"$n\" != \"$KILL_AT\" ] || kill -9 0\nPATH=/usr/bin:/bin\nexec {name} \"$@\"\n"
-                );
-                fs::write(killers.join(name), script).unwrap();
-                fs::set_permissions(killers.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-            }
-        }
-        let count = self.dir.path().join("count");
-        fs::write(&count, "1\n").unwrap();
-        let mut command = Command::new(sources().join("package/upgrade"));
-        command.arg("--root").arg(self.dir.path().join("root")).args(options).process_group(0).env_clear();
-        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", killers.display()));
-        command.env("COUNT", count).env("KILL_AT", kill_at.map_or("never".to_string(), |n| n.to_string()));
-        let done = run(&mut command, b"");
-        assert!(done.status.success() || kill_at.is_some(), "{}", stderr(&done));
-        !done.status.success()
+        run_with_killers(self.dir.path(), &[&["upgrade"], options].concat(), kill_at)
     }
 
     /// All there is, but for the inodes' numbers.
     fn state(&self) -> BTreeMap<PathBuf, Seen> {
         tree(&self.home())
     }
+}
+
+/// Runs a step with `dir`/root as its root; with `kill_at`, until it calls its `kill_at`th command that changes
+/// something. Whether it was killed.
+fn run_with_killers(dir: &Path, words: &[&str], kill_at: Option<usize>) -> bool {
+    let killers = dir.join("killers");
+    if !killers.exists() {
+        fs::create_dir(&killers).unwrap();
+        for name in CHANGING {
+            let script = format!(
+                "#!/bin/sh\nread -r n <\"$COUNT\"\necho $((n + 1)) >\"$COUNT\"\n\
+                [ \"$n\" != \"$KILL_AT\" ] || kill -9 0\nPATH=/usr/bin:/bin\nexec {name} \"$@\"\n"
+            );
+            fs::write(killers.join(name), script).unwrap();
+            fs::set_permissions(killers.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+    let count = dir.join("count");
+    fs::write(&count, "1\n").unwrap();
+    let mut command = step(&sources(), words);
+    command.arg("--root").arg(dir.join("root")).process_group(0);
+    command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", killers.display()));
+    command.env("COUNT", count).env("KILL_AT", kill_at.map_or("never".to_string(), |n| n.to_string()));
+    let done = run(&mut command, b"");
+    assert!(done.status.success() || kill_at.is_some(), "{}", stderr(&done));
+    !done.status.success()
+}
+
+/// A directory that costs no disk.
+fn light_directory() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(base).unwrap()
 }
 
 /// Interrupts `way` at one call after the other, has it run again, and compares the outcome with that of a run that
@@ -685,8 +752,8 @@ fn interrupt(split: bool, first: &[&[&str]], way: &[&str]) {
         assert!(!it.upgrade(way, None));
         assert_same(&format!("{way:?} killed at call {at}"), &whole.state(), &it.state(), false);
         assert_eq!(numbers(&it), messages, "{way:?} killed at call {at}");
-        // Every call of the first few, then every third: they repeat themselves for each directory and file.
-        at += if at < 12 { 1 } else { 3 };
+        // Each of the first calls, then some of the others: they repeat themselves for each directory and file.
+        at += if at < 12 { 1 } else { 5 };
     }
     assert!(at > 12, "nothing was interrupted");
 }
@@ -704,16 +771,60 @@ fn numbers(it: &Interrupted) -> BTreeMap<(String, PathBuf), u64> {
 }
 
 #[test]
-fn a_takeover_that_was_interrupted_is_completed_by_the_next_run() {
+fn an_interrupted_takeover_is_completed_by_the_next_run() {
     interrupt(false, &[], &[]);
+}
+
+#[test]
+fn an_interrupted_takeover_of_a_split_queue_is_completed_by_the_next_run() {
     interrupt(true, &[], &[]);
+}
+
+#[test]
+fn an_interrupted_split_is_completed_by_the_next_run() {
     interrupt(false, &[&[]], &["-s"]);
 }
 
 #[test]
-fn a_site_whose_return_was_interrupted_is_given_back_by_the_next_run() {
+fn an_interrupted_return_to_a_flat_todo_is_completed_by_the_next_run() {
     interrupt(false, &[&["-s"]], &["-r"]);
+}
+
+#[test]
+fn an_interrupted_return_to_a_split_todo_is_completed_by_the_next_run() {
     interrupt(true, &[&[]], &["-r"]);
+}
+
+#[test]
+fn an_interrupted_installation_is_completed_by_the_next_run() {
+    if !programs_are_collected() {
+        return skip("package/compile has collected no programs");
+    }
+    let install = |dir: &Path, kill_at| run_with_killers(dir, &["install", "--me", "me.test"], kill_at);
+    let whole = light_directory();
+    assert!(!install(whole.path(), None));
+    let whole = tree(&whole.path().join("root"));
+    for at in [1, 100, 300, 500, 700] {
+        let dir = light_directory();
+        assert!(install(dir.path(), Some(at)));
+        assert!(!install(dir.path(), None));
+        assert_same(&format!("killed at call {at}"), &whole, &tree(&dir.path().join("root")), false);
+    }
+}
+
+#[test]
+fn a_takeover_can_be_called_off() {
+    for at in 1..8 {
+        let it = Interrupted::new(true);
+        let before = it.state();
+        assert!(it.upgrade(&[], Some(at)));
+        if it.home().join("site.old").exists() {
+            assert!(!it.upgrade(&["-r"], None));
+        }
+        let mut after = it.state();
+        after.remove(Path::new("site.old.new"));
+        assert_same(&format!("called off at call {at}"), &before, &after, false);
+    }
 }
 
 #[test]
@@ -725,6 +836,9 @@ fn what_was_taken_over_by_nobody_is_not_given_back() {
     let state = it.state();
     it.upgrade(&[], None);
     assert_same("the second run changed something", &state, &it.state(), false);
+    fs::rename(it.home().join("bin.old"), it.home().join("elsewhere")).unwrap();
+    refused(&["upgrade", "--root", root.to_str().unwrap(), "-r"], "bin.old is missing");
+    fs::rename(it.home().join("elsewhere"), it.home().join("bin.old")).unwrap();
     fs::create_dir(it.home().join("queue/todo/0")).unwrap();
     fs::write(it.home().join("queue/todo/0/100"), "another").unwrap();
     refused(&["upgrade", "--root", root.to_str().unwrap(), "-r"], "two files of one number");

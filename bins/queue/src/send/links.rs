@@ -2,6 +2,7 @@
 
 use crate::log::Log;
 use queue::layout::MessNum;
+use queue::told::Envelope;
 use std::io::{self, Read, Write};
 use sys::fd::Fd;
 use sys::poll::Interest;
@@ -18,30 +19,6 @@ pub struct Todo {
     /// The envelope being told.
     envelope: Envelope,
     phase: Phase,
-}
-
-/// An envelope of which there are no files yet.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Envelope {
-    /// Envelope sender.
-    pub sender: Vec<u8>,
-    /// What the files in local and remote would hold: `T`, address and NUL for each recipient.
-    pub lists: [Vec<u8>; 2],
-}
-
-impl Envelope {
-    /// Takes a record that is part of an envelope.
-    fn take(&mut self, letter: u8, text: &[u8]) {
-        let [local, remote] = &mut self.lists;
-        let list = match letter {
-            b'F' => return self.sender = text.to_vec(),
-            b'l' => local,
-            _ => remote,
-        };
-        list.push(b'T');
-        list.extend_from_slice(text);
-        list.push(0);
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,7 +154,6 @@ impl Todo {
             match record.split_first() {
                 Some((b'L', line)) => records.push(FromTodo::Line(line.to_vec())),
                 Some((b'D', message)) => records.extend(parse_message(message)),
-                Some((&letter @ (b'F' | b'l' | b'r'), text)) => self.envelope.take(letter, text),
                 Some((b'E', number)) => {
                     let envelope = std::mem::take(&mut self.envelope);
                     records.extend(MessNum::parse(number).map(|n| FromTodo::Fresh(n, envelope)));
@@ -187,7 +163,8 @@ impl Todo {
                     self.phase = Phase::Over;
                     break;
                 }
-                _ => {}
+                // The envelope that the next E is about; anything else is not known.
+                _ => drop(self.envelope.hear(&record)),
             }
         }
         records

@@ -4,8 +4,9 @@
 //! made anew. The file goes when qmail-send says that the message is finished, or when the message has waited for a while
 //! and its files were written and made durable. Most messages are finished before that, and cost no file and no sync here.
 
-use crate::envelope::{self, Envelope};
+use crate::files;
 use queue::layout::{Channel, Layout, MessNum};
+use queue::told::Envelope;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -103,7 +104,7 @@ impl Journal {
     pub fn finished(&mut self, n: MessNum) -> Result<(), PathBuf> {
         let unwritten = self.messages.get_mut(&n).and_then(|m| m.unwritten.take());
         let removed = match unwritten {
-            None => envelope::remove(self.layout, n),
+            None => files::remove(self.layout, n),
             Some(envelope) => {
                 self.held -= envelope.size();
                 Ok(())
@@ -274,7 +275,7 @@ impl Journal {
     fn write_files(&mut self, n: MessNum) -> Result<(), PathBuf> {
         let Some(message) = self.messages.get_mut(&n) else { return Ok(()) };
         let Some(envelope) = &message.unwritten else { return Ok(()) };
-        envelope.write(self.layout, n)?;
+        files::write(envelope, self.layout, n)?;
         self.held -= envelope.size();
         message.unwritten = None;
         self.written.push(n);
@@ -379,7 +380,7 @@ mod tests {
         assert_eq!(j.take_written(), [N]);
         assert_eq!(j.take_requests(), b"todo/46\0");
         j.answer(b'+');
-        envelope::remove(layout, N).unwrap();
+        files::remove(layout, N).unwrap();
 
         // qmail-clean has trouble: it is asked again, and the message is not removed before todo is.
         j.add(N, None, now);

@@ -12,12 +12,11 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
-mod envelope;
+mod files;
 mod journal;
 mod preprocess;
 
 use control::Controls;
-use envelope::Envelope;
 use journal::Journal;
 use preprocess::{Preprocessed, Preprocessor};
 use queue::layout::{Layout, MessNum};
@@ -272,7 +271,7 @@ impl Todo {
         match self.preprocessor.preprocess(n, self.journal.room(), &mut self.records) {
             None => {}
             Some(Preprocessed::Told(envelope)) => {
-                self.tell(n, &envelope);
+                envelope.tell(n, &mut self.records);
                 self.journal.add(n, Some(envelope), Instant::now());
             }
             Some(Preprocessed::Written(channels)) => {
@@ -286,19 +285,6 @@ impl Todo {
                 self.journal.add(n, None, Instant::now());
             }
         }
-    }
-
-    fn tell(&mut self, n: MessNum, envelope: &Envelope) {
-        let mut record = |letter: u8, text: &[u8]| {
-            self.records.push(letter);
-            self.records.extend_from_slice(text);
-            self.records.push(0);
-        };
-        record(b'F', &envelope.sender);
-        for (letter, list) in [b'l', b'r'].into_iter().zip(&envelope.lists) {
-            Envelope::addresses(list).for_each(|address| record(letter, address));
-        }
-        record(b'E', n.to_string().as_bytes());
     }
 }
 

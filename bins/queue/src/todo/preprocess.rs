@@ -1,11 +1,12 @@
 //! One message's way from todo to a sender and lists of recipients. Nothing here is synced: the todo file stays until
 //! the journal says otherwise, and where a todo file exists all else is made anew.
 
-use crate::envelope::{self, Envelope, Files};
+use crate::files::{self, Files};
 use queue::envelope::Records;
 use queue::layout::{Layout, MessNum};
 use queue::log;
 use queue::route::Routes;
+use queue::told::Envelope;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
@@ -47,6 +48,12 @@ impl Preprocessor {
                 self.reported.remove(&n);
                 Some(made)
             }
+            // The name came from a look at the directory that is older than the end of the message.
+            Err(_) if self.is_gone(n) => {
+                self.reported.remove(&n);
+                records.truncate(before);
+                None
+            }
             Err(Trouble(what, file)) => {
                 if self.reported.insert(n) {
                     line(records, &["warning: ", what, " ", &file.to_string_lossy(), "\n"]);
@@ -64,14 +71,14 @@ impl Preprocessor {
         let mess_name = self.layout.mess(n);
         let size = std::fs::metadata(&mess_name).map_err(|_| Trouble("unable to stat", mess_name))?.len();
         let bounce = self.layout.bounce(n);
-        envelope::remove(self.layout, n)
-            .and_then(|()| envelope::remove_file(&bounce).map_err(|_| bounce))
+        files::remove(self.layout, n)
+            .and_then(|()| files::remove_file(&bounce).map_err(|_| bounce))
             .map_err(|stale| Trouble("unable to unlink", stale))?;
         line(records, &["new msg ", &n.to_string(), "\n"]);
 
         let failed = |name| Trouble("trouble writing to", name);
         let mut envelope = Envelope::default();
-        let mut files = None;
+        let mut written = None;
         let mut todo = Records::new(BufReader::with_capacity(4096, todo));
         let (mut uid, mut qp, mut has_sender) = (0, 0, false);
         while let Some(r) = todo.read().map_err(|_| Trouble("trouble reading", todo_name.clone()))? {
@@ -87,13 +94,13 @@ impl Preprocessor {
                     let (channel, address) = self.routes.rewrite(r.value);
                     envelope.add(channel, &address);
                     if has_sender && envelope.size() > room {
-                        self.spill(n, &mut envelope, &mut files).map_err(failed)?;
+                        self.spill(n, &mut envelope, &mut written).map_err(failed)?;
                     }
                 }
                 _ => {
                     // Where it came to be damaged can be seen from what there is of it, as in qmail.
                     if has_sender {
-                        self.spill(n, &mut envelope, &mut files).map_err(failed)?;
+                        self.spill(n, &mut envelope, &mut written).map_err(failed)?;
                     }
                     return Err(Trouble("unknown record type in", todo_name));
                 }
@@ -102,11 +109,11 @@ impl Preprocessor {
         if !has_sender {
             return Err(Trouble("trouble reading", todo_name));
         }
-        if files.is_none() && envelope.can_be_told() {
+        if written.is_none() && envelope.can_be_told() {
             return Ok(Preprocessed::Told(envelope));
         }
-        self.spill(n, &mut envelope, &mut files).map_err(failed)?;
-        let mut files = files.unwrap_or_else(|| Files::new(self.layout, n));
+        self.spill(n, &mut envelope, &mut written).map_err(failed)?;
+        let mut files = written.unwrap_or_else(|| Files::new(self.layout, n));
         files.finish().map_err(failed)?;
         Ok(Preprocessed::Written(files.channels()))
     }
@@ -124,6 +131,11 @@ impl Preprocessor {
         files.append(envelope)?;
         envelope.lists.iter_mut().for_each(Vec::clear);
         Ok(())
+    }
+
+    fn is_gone(&self, n: MessNum) -> bool {
+        let gone = |e: std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+        self.layout.todo_places(n).all(|name| std::fs::symlink_metadata(name).is_err_and(gone))
     }
 
     fn open_todo(&self, n: MessNum) -> Result<File, Trouble> {
