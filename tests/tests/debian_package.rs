@@ -24,6 +24,14 @@ fn the_package_installs_upgrades_goes_and_leaves_mail_and_queue() {
     host.packages();
     host.another_mail_system();
 
+    // Another qmail is not overwritten in passing.
+    host.run("mkdir -p /var/qmail/bin && echo >/var/qmail/bin/qmail-send");
+    host.fail("dpkg -i /tmp/quoll_1.0_*.deb");
+    assert_eq!(
+        host.run("cat /var/qmail/bin/qmail-send && dpkg-query -W other-mta && rm -r /var/qmail"),
+        "\nother-mta\t1\n"
+    );
+
     host.run("apt-get -y install /tmp/quoll_1.0_*.deb");
     host.fail("dpkg-query -W other-mta");
     host.is_installed();
