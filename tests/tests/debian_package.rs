@@ -58,9 +58,10 @@ fn the_package_installs_upgrades_goes_and_leaves_mail_and_queue() {
     host.send("ann", "stopped");
     host.write("etc/qmail/rcpthosts", "mx.quoll.test\nlater.test\n");
     let settings = host.settings();
-    host.run("dpkg -i /tmp/quoll_1.1_*.deb");
+    let during = host.upgrade_while_users_send();
     host.is_installed();
     assert_eq!(host.settings(), settings);
+    (1..=during).for_each(|n| host.arrives(&format!("during {n}")));
     host.arrives("stopped");
     assert!(host.run("/var/qmail/bin/qmail-qread").contains("remote\tann@later.test"));
     host.answer_for("later.test");
@@ -255,6 +256,22 @@ impl Host {
     fn send(&mut self, to: &str, subject: &str) {
         let text = format!("To: {to}\\nSubject: {subject}\\n\\nText.\\n");
         self.run(&format!("printf '{text}' | runuser -u ann -- sendmail -t"));
+    }
+
+    /// Installs the second version, while ann goes on sending messages to herself: how many. Each was accepted.
+    fn upgrade_while_users_send(&mut self) -> usize {
+        let said = self.run(
+            "while [ ! -e /tmp/enough ]; do
+              n=$((n + 1))
+              printf 'To: ann\\nSubject: during %s\\n\\nText.\\n' $n | runuser -u ann -- sendmail -t || echo refused $n
+              echo $n >/tmp/sent
+            done &
+            dpkg -i /tmp/quoll_1.1_*.deb
+            touch /tmp/enough
+            wait",
+        );
+        assert!(!said.contains("refused"), "{said}");
+        self.read("tmp/sent").trim().parse().unwrap()
     }
 
     /// Waits for the message and asserts that it came just once.
