@@ -20,5 +20,6 @@ pub mod spawn;
 pub mod start;
 pub mod time;
 pub mod user;
+pub mod watch;
 
 pub use exit::Exit;

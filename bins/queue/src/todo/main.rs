@@ -12,18 +12,18 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
+mod arrivals;
 mod files;
 mod journal;
 mod preprocess;
 
+use arrivals::Arrivals;
 use control::Controls;
 use journal::Journal;
 use preprocess::{Preprocessed, Preprocessor};
 use queue::layout::{Layout, MessNum};
 use queue::route::{self, Routes};
-use queue::trigger::Trigger;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::io::Read;
 use std::time::{Duration, Instant};
 use sys::Exit;
 use sys::fd::Fd;
@@ -33,10 +33,8 @@ const COMMANDS: i32 = 0;
 const RECORDS: i32 = 1;
 const CLEAN_REQUESTS: i32 = 2;
 const CLEAN_ANSWERS: i32 = 3;
-/// todo is looked into at least this often, trigger or not: 25 minutes.
-const SLEEP_TODO: Duration = Duration::from_secs(1500);
-/// A todo directory that can not be read is tried again after this time.
-const SLEEP_TROUBLE: Duration = Duration::from_secs(10);
+/// The longest sleep.
+const SLEEP_FOREVER: Duration = Duration::from_secs(86400);
 /// Messages preprocessed between two looks at what else there is to do.
 const BATCH: usize = 16;
 /// Longest command (bytes).
@@ -58,12 +56,9 @@ fn run(_: sys::start::Args) -> Exit {
     let Ok(layout) = Layout::find() else { return Exit::TEMPORARY };
     let mut todo = Todo {
         controls,
-        layout,
         preprocessor: Preprocessor::new(layout, routes),
         journal: Journal::new(layout),
-        trigger: Trigger::default(),
-        scan: None,
-        next_scan: Instant::now(),
+        arrivals: Arrivals::new(layout),
         phase: Phase::Waiting,
         command: Vec::new(),
         records: Vec::new(),
@@ -83,13 +78,9 @@ enum Phase {
 
 struct Todo {
     controls: Controls,
-    layout: Layout,
     preprocessor: Preprocessor,
     journal: Journal,
-    trigger: Trigger,
-    /// What is left of the present look into todo.
-    scan: Option<Scan>,
-    next_scan: Instant,
+    arrivals: Arrivals,
     phase: Phase,
     /// A command of which the end has not come yet.
     command: Vec<u8>,
@@ -122,12 +113,12 @@ impl Todo {
 
     /// Waits for something to do and does it. Some(code): the end.
     fn wait_and_work(&mut self) -> Option<Exit> {
-        let trigger = if self.phase == Phase::Working && self.scan.is_none() { self.trigger.fd() } else { -1 };
-        let mut fds = [Interest::read(COMMANDS), Interest::read(CLEAN_ANSWERS), Interest::read(trigger)];
+        let [trigger, names] = self.arrivals.interests();
+        let mut fds = [Interest::read(COMMANDS), Interest::read(CLEAN_ANSWERS), trigger, names];
         if sys::poll::wait(&mut fds, Some(self.time_to_sleep())).is_err() {
             return Some(Exit::TEMPORARY);
         }
-        let [commands, answers, pulled] = fds.map(|f| f.readable);
+        let [commands, answers, pulled, names] = fds.map(|f| f.readable);
         if commands && !self.read_commands() {
             // qmail-send is gone. What is in the journal stays there: the next qmail-send begins with it.
             return Some(Exit::OK);
@@ -136,10 +127,8 @@ impl Todo {
             return Some(self.clean_died());
         }
         if self.phase == Phase::Working {
-            if self.scan.is_none() && (pulled || self.next_scan <= Instant::now()) {
-                self.begin_scan();
-            }
-            self.work_on_scan();
+            self.arrivals.listen(pulled, names, Instant::now());
+            self.work_on_arrivals();
         }
         for file in self.journal.commit(Instant::now()) {
             let file = file.to_string_lossy().into_owned();
@@ -155,10 +144,10 @@ impl Todo {
         let now = Instant::now();
         let mut until = self.journal.next_due();
         if self.phase == Phase::Working {
-            let scan = if self.scan.is_some() { now } else { self.next_scan };
-            until = Some(until.map_or(scan, |u| u.min(scan)));
+            let arrival = if self.arrivals.is_busy() { now } else { self.arrivals.next_scan() };
+            until = Some(until.map_or(arrival, |u| u.min(arrival)));
         }
-        until.map_or(SLEEP_TODO, |u| u.saturating_duration_since(now))
+        until.map_or(SLEEP_FOREVER, |u| u.saturating_duration_since(now))
     }
 
     fn clean_died(&mut self) -> Exit {
@@ -189,11 +178,14 @@ impl Todo {
 
     fn command_byte(&mut self, b: u8) {
         match (self.command.first(), b) {
-            (None, b'S') => self.phase = Phase::Working,
+            (None, b'S') => {
+                self.phase = Phase::Working;
+                self.arrivals.begin(Instant::now());
+            }
             (None, b'H') => self.read_controls_again(),
             (None, b'X') => {
                 self.phase = Phase::Leaving;
-                self.scan = None;
+                self.arrivals.end();
                 self.journal.settle_all();
             }
             (None, b'F' | b'K') => self.command.push(b),
@@ -241,22 +233,12 @@ impl Todo {
         true
     }
 
-    fn begin_scan(&mut self) {
-        // First the trigger, then the look: what comes in between is found by this look or the next.
-        self.trigger.set();
-        self.next_scan = Instant::now() + SLEEP_TODO;
-        self.scan = Some(Scan { dirs: self.layout.todo_dirs(), open: None });
-    }
-
-    fn work_on_scan(&mut self) {
+    fn work_on_arrivals(&mut self) {
         for _ in 0..BATCH {
-            let Some(scan) = &mut self.scan else { return };
-            match scan.next() {
+            match self.arrivals.next(Instant::now()) {
                 Ok(Some(n)) => self.preprocess(n),
-                Ok(None) => self.scan = None,
+                Ok(None) => return,
                 Err(dir) => {
-                    self.scan = None;
-                    self.next_scan = Instant::now() + SLEEP_TROUBLE;
                     let dir = dir.to_string_lossy().into_owned();
                     self.log(&[b"alert: unable to opendir ", dir.as_bytes(), b", sleeping...\n"]);
                 }
@@ -283,31 +265,6 @@ impl Todo {
                 };
                 self.records.extend_from_slice(format!("D{letter}{n}\0").as_bytes());
                 self.journal.add(n, None, Instant::now());
-            }
-        }
-    }
-}
-
-/// A look through the directories where todo files may be.
-struct Scan {
-    dirs: Vec<PathBuf>,
-    open: Option<Box<dyn Iterator<Item = io::Result<MessNum>>>>,
-}
-
-impl Scan {
-    /// The next message; `None` at the end; the directory that can not be read.
-    fn next(&mut self) -> Result<Option<MessNum>, PathBuf> {
-        loop {
-            if let Some(numbers) = &mut self.open {
-                match numbers.next() {
-                    Some(Ok(n)) => return Ok(Some(n)),
-                    Some(Err(_)) | None => self.open = None,
-                }
-            }
-            let Some(dir) = self.dirs.pop() else { return Ok(None) };
-            match queue::layout::numbers_in(&dir) {
-                Ok(numbers) => self.open = Some(Box::new(numbers)),
-                Err(_) => return Err(dir),
             }
         }
     }
