@@ -1,6 +1,8 @@
 //! Harness shared by the whole-system tests: the programs as they were built, and private homes to run them in.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod site;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
