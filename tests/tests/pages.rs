@@ -178,7 +178,7 @@ fn file_exists(name: &str, literals: &[&str], table: &BTreeSet<String>) -> bool 
         return true;
     }
     // Programs read control files by their names alone.
-    let control = if dir.is_empty() { short } else { short.strip_prefix("control/").unwrap_or_default() };
+    let control = if dir.is_empty() { short } else { short.strip_prefix("control/").unwrap_or(short) };
     literals.iter().any(|l| *l == name || *l == control || (!dir.is_empty() && has_word(l, short)))
         || literals.iter().any(|l| dir.is_empty() && l.ends_with(&format!("control/{short}")))
 }
