@@ -1,6 +1,8 @@
 //! Harness shared by the whole-system tests: the programs as they were built, and private homes to run them in.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod host;
+pub mod machine;
 pub mod site;
 
 use std::fs;

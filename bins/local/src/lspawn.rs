@@ -1,7 +1,8 @@
 //! qmail-lspawn DEFAULTDELIVERY: makes the local deliveries that qmail-send orders.
 //!
 //! Started by qmail-start as root in the queue's group; fds 0 and 1: orders and reports (lib/queue, spawner). For
-//! each recipient it finds the account in users/cdb, else asks bin/qmail-getpw, run as qmailp:nofiles. Then it starts
+//! each recipient it finds the account in users/cdb, else asks bin/qmail-getpw, run as qmailp:nofiles, whose answers it
+//! remembers for a few seconds, unless /etc/passwd changes. Then it starts
 //! bin/qmail-local in home as that user and group, without supplementary groups, with the message as fd 0 and with
 //! fds 1 and 2 on the pipe that the report is read from. Files: users/cdb, queue/mess.
 //!
@@ -11,8 +12,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
 
+#[path = "lspawn/answers.rs"]
+mod answers;
+
+use answers::Answers;
 use control::users::{self, Assignment};
-use queue::spawner::{Deliverer, Order, Output, Step};
+use queue::spawner::{Deliverer, Job, Output, Recipient, Step};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use sys::Exit;
@@ -50,7 +55,12 @@ fn run(args: sys::start::Args) -> Exit {
     if sys::process::chdir(&home).is_err() {
         return Exit::TEMPORARY;
     }
-    let mut lspawn = Lspawn { default_delivery: default_delivery.to_vec(), authority, users: home.join("users/cdb") };
+    let mut lspawn = Lspawn {
+        default_delivery: default_delivery.to_vec(),
+        authority,
+        users: home.join("users/cdb"),
+        answers: Answers::default(),
+    };
     match queue::spawner::serve(&mut lspawn, Path::new("queue/mess"), conf::SPAWN) {
         Ok(()) => Exit::OK,
         Err(_) => Exit::TEMPORARY,
@@ -77,6 +87,8 @@ struct Lspawn {
     default_delivery: Vec<u8>,
     authority: Authority,
     users: PathBuf,
+    /// Those of qmail-getpw.
+    answers: Answers,
 }
 
 /// The program that a delivery waits for.
@@ -89,23 +101,38 @@ impl Deliverer for Lspawn {
     type Phase = Phase;
     const OUTPUT_MAX: usize = REPORT_MAX;
 
-    fn begin(&mut self, order: &Order) -> Step<Phase> {
-        if order.local().is_empty() {
+    fn joins(&self, _group: &[Recipient], _next: &Recipient) -> bool {
+        // Each delivery runs as another user, and what one user's commands print is no other's business.
+        false
+    }
+
+    fn is_worth_it(&self, _deliveries: usize) -> bool {
+        false
+    }
+
+    fn begin(&mut self, job: &Job) -> Step<Phase> {
+        if job.first.local().is_empty() {
             // The address <>, as it comes here with a host: mail to nobody.
             return Step::report("K");
         }
         // Opened each time, so that a new users/cdb counts at once.
-        match users::find(&self.users, order.local()) {
-            Ok(Some(fields)) => self.local(order, &fields),
-            Ok(None) => self.getpw(order),
+        match users::find(&self.users, job.first.local()) {
+            Ok(Some(fields)) => self.local(job, &fields),
+            Ok(None) => match self.answers.find(job.first.local()).map(<[u8]>::to_vec) {
+                Some(fields) => self.local(job, &fields),
+                None => self.getpw(job),
+            },
             Err(_) => Step::report(BAD_CDB),
         }
     }
 
-    fn ended(&mut self, order: &Order, phase: Phase, how: Ended, output: &Output) -> Step<Phase> {
+    fn ended(&mut self, job: &Job, phase: Phase, how: Ended, output: &Output) -> Step<Phase> {
         match (phase, how) {
             (Phase::Getpw, Ended::Exit(0)) if output.is_cut() => Step::report(BUG),
-            (Phase::Getpw, Ended::Exit(0)) => self.local(order, output.bytes()),
+            (Phase::Getpw, Ended::Exit(0)) => {
+                self.answers.keep(job.first.local(), output.bytes());
+                self.local(job, output.bytes())
+            }
             (Phase::Getpw, Ended::Exit(code)) => Step::report(fixed_text(code).unwrap_or(NO_GETPW)),
             (Phase::Getpw, Ended::Signal(_)) => Step::report(TEMPORARY),
             (Phase::Local, Ended::Signal(_)) => Step::report("Zqmail-local crashed.\n"),
@@ -128,8 +155,8 @@ impl Deliverer for Lspawn {
 
 impl Lspawn {
     /// Asks qmail-getpw for the account. It gets neither the orders nor the message.
-    fn getpw(&self, order: &Order) -> Step<Phase> {
-        let Ok(program) = Program::new(b"bin/qmail-getpw", &[b"bin/qmail-getpw", order.local()]) else {
+    fn getpw(&self, job: &Job) -> Step<Phase> {
+        let Ok(program) = Program::new(b"bin/qmail-getpw", &[b"bin/qmail-getpw", job.first.local()]) else {
             return Step::report(BUG);
         };
         let program = match self.authority {
@@ -140,23 +167,23 @@ impl Lspawn {
     }
 
     /// Delivers to the account in `fields`.
-    fn local(&self, order: &Order, fields: &[u8]) -> Step<Phase> {
+    fn local(&self, job: &Job, fields: &[u8]) -> Step<Phase> {
         let Some(account) = Assignment::parse(fields) else { return Step::report(BUG) };
         let Assignment { user, uid, gid, home, dash, ext } = account;
         // The one check that a wrong users/cdb and a qmail-getpw taken over by an attacker cannot get past.
         if uid == 0 {
             return Step::report(NOT_AS_ROOT);
         }
-        let (local, host) = (order.local(), order.host());
+        let (local, host) = (job.first.local(), job.first.host());
         let argv: [&[u8]; 10] =
-            [b"bin/qmail-local", b"--", &user, &home, local, &dash, &ext, host, &order.sender, &self.default_delivery];
+            [b"bin/qmail-local", b"--", &user, &home, local, &dash, &ext, host, &job.sender, &self.default_delivery];
         let Ok(program) = Program::new(b"bin/qmail-local", &argv) else { return Step::report(BUG) };
         let program = match self.authority {
             Authority::Root(..) => program.ids(Uid(uid), Gid(gid)),
             Authority::Private(own) if own == Uid(uid) => program,
             Authority::Private(_) => return Step::report(NOT_AS_OTHERS),
         };
-        Step::Run { program: program.fd(0, order.message.as_raw_fd()), errors_too: true, phase: Phase::Local }
+        Step::Run { program: program.fd(0, job.message.as_raw_fd()), errors_too: true, phase: Phase::Local }
     }
 }
 

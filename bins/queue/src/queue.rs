@@ -72,7 +72,7 @@ fn accept() -> Result<(), Trouble> {
         let _ = std::fs::remove_file(&pid_name);
         Trouble::MessFile
     })?;
-    copy_message(&mut mess, received)?;
+    copy_message(&mut mess, &received)?;
 
     let intd_name = layout.intd(number);
     let mut intd = sys::fs::create_new(&intd_name, 0o644).map_err(|_| Trouble::IntdFile)?;
@@ -94,7 +94,9 @@ fn publish(mess: &File, intd: &File, mess_name: &Path, intd_name: &Path, todo_na
     sys::fs::start_writeback(intd);
     mess.sync_all().map_err(|_| Trouble::Write)?;
     intd.sync_all().map_err(|_| Trouble::Write)?;
-    sync_parent(mess_name).map_err(|_| Trouble::Write)?;
+    if !sys::fs::sync_covers_name(mess) {
+        sync_parent(mess_name).map_err(|_| Trouble::Write)?;
+    }
     // The name in intd needs no sync: todo will be the only name that matters.
     std::fs::hard_link(intd_name, todo_name).map_err(|_| Trouble::TodoFile)
 }
@@ -158,10 +160,11 @@ fn received_field(home: &Path) -> Vec<u8> {
 }
 
 /// Copies fd 0 behind the trace field. Short messages are written at once.
-fn copy_message(mess: &mut File, received: Vec<u8>) -> Result<(), Trouble> {
-    let mut buffer = received;
-    let mut filled = buffer.len();
-    buffer.resize(BUFFER_BYTES, 0);
+fn copy_message(mess: &mut File, received: &[u8]) -> Result<(), Trouble> {
+    // Fresh memory that is 0 by itself: of a short message's buffer only the beginning is ever touched.
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut filled = received.len();
+    buffer.get_mut(..filled).ok_or(Trouble::Write)?.copy_from_slice(received);
     loop {
         let room = buffer.get_mut(filled..).unwrap_or_default();
         let n = read(STDIN, room)?;

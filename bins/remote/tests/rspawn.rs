@@ -126,7 +126,7 @@ fn a_qmail_remote_that_fails_or_is_not_there_has_its_texts() {
         ("exit 111", "ZUnable to run qmail-remote.\n"),
         ("exit 100", "DUnable to run qmail-remote.\n"),
         ("exit 0", "Zqmail-remote produced no output.\n"),
-        ("printf 'r\\0'; head -c 70000 /dev/zero; printf 'Kdone\\0'", "Zqmail-remote produced too much output.\n"),
+        ("printf 'r\\0'; head -c 300000 /dev/zero; printf 'Kdone\\0'", "Zqmail-remote produced too much output.\n"),
         ("printf 'r\\0'; echo Kerrors count too >&2; printf '\\0'", "Kerrors count too\n"),
     ];
     for (script, expected) in rows {
@@ -138,6 +138,60 @@ fn a_qmail_remote_that_fails_or_is_not_there_has_its_texts() {
     fs::remove_file(home.path("bin/qmail-remote")).unwrap();
     assert_eq!(r.order(1).report().1, "DUnable to run qmail-remote.\n");
     r.end();
+}
+
+/// Orders that arrive in one piece: `count` recipients u0, u1 ... at host.test, with delivery numbers from 0 on.
+fn list(count: u8) -> Vec<u8> {
+    (0..count).flat_map(|n| [&[n][..], format!("5/28\0sender@x\0u{n}@host.test\0").as_bytes()].concat()).collect()
+}
+
+/// Runs `script` for `list(count)`: the reports by delivery number, and how many recipients each run had.
+fn deliver_list(count: u8, remote: Option<&str>, script: &str) -> (Vec<String>, Vec<usize>) {
+    let home = Home::new("");
+    let runs = home.path("runs");
+    let script = format!("cat >/dev/null; echo $(($# - 2)) >>{}; shift 2; {script}", runs.display());
+    home.script("bin/qmail-remote", &script);
+    let mut r = home.start(remote.map(|_| home.path("bin/qmail-remote").display().to_string()).as_deref());
+    r.orders.as_mut().unwrap().write_all(&list(count)).unwrap();
+    let mut reports = vec![String::new(); usize::from(count)];
+    for _ in 0..count {
+        let (delnum, text) = r.report();
+        assert!(reports[usize::from(delnum)].is_empty() && !text.is_empty());
+        reports[usize::from(delnum)] = text;
+    }
+    r.end();
+    let runs = fs::read_to_string(runs).unwrap().lines().map(|l| l.parse().unwrap()).collect();
+    (reports, runs)
+}
+
+#[test]
+fn a_list_at_one_host_is_handed_over_together_and_reported_one_by_one() {
+    let script = "for r; do case $r in u7@*) printf 'hno\\n\\0';; *) printf 'r\\0';; esac; done; printf 'Kok\\n\\0'";
+    let (reports, mut runs) = deliver_list(120, None, script);
+    for (n, text) in reports.iter().enumerate() {
+        assert_eq!(text, if n == 7 { "Dno\n" } else { "Kok\n" }, "{n}");
+    }
+    runs.sort_unstable();
+    assert_eq!(runs, [20, 50, 50]);
+    // A few go out by themselves, and so does everything with a program that is not ours.
+    assert_eq!(deliver_list(15, None, script).1, [1; 15]);
+    assert_eq!(deliver_list(20, Some(""), script).1, [1; 20]);
+}
+
+#[test]
+fn who_has_no_report_is_tried_again() {
+    // A qmail-remote that knows one recipient only.
+    let (reports, runs) = deliver_list(16, None, "printf 'r\\0Kto %s\\n\\0' $1");
+    for (n, text) in reports.iter().enumerate() {
+        assert_eq!(*text, format!("Kto u{n}@host.test\n"));
+    }
+    assert_eq!(runs, (1..=16).rev().collect::<Vec<_>>());
+    // A server that takes ten at a time.
+    let script = "n=0; for r; do n=$((n + 1)); if test $n -gt 10; then \
+        printf 'sX does not like recipient.\\nRemote host said: 452 too many\\n\\0'; else printf 'r\\0'; fi; done; printf 'Kok\\n\\0'";
+    let (reports, runs) = deliver_list(25, None, script);
+    assert!(reports.iter().all(|text| text == "Kok\n"));
+    assert_eq!(runs, [25, 15, 5]);
 }
 
 #[test]

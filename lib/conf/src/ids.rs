@@ -1,51 +1,38 @@
 //! The numeric ids of the mail accounts.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 /// Where the installer keeps them, below home. Lines `user NAME NUMBER` and `group NAME NUMBER`.
 pub const FILE: &str = "users/ids";
 
-/// The accounts' numbers, read once. An account that does not exist on this host has none.
+/// The accounts' numbers. An account that does not exist on this host has none.
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
-    users: Vec<(Vec<u8>, u32)>,
-    groups: Vec<(Vec<u8>, u32)>,
+    /// The text of `users/ids`, if there is one.
+    own: Option<Vec<u8>>,
+    /// Else those of /etc/passwd and /etc/group, each read when it is asked for the first time.
+    passwd: OnceCell<Vec<u8>>,
+    group: OnceCell<Vec<u8>>,
 }
 
 impl Ids {
-    /// Reads `users/ids` below `home` if it is there (only root, or the owner of a private instance, can put it there);
+    /// Takes `users/ids` below `home` if it is there (only root, or the owner of a private instance, can put it there);
     /// else /etc/passwd and /etc/group as plain text. A file that can not be read names no account.
     pub fn load(home: &Path) -> Ids {
-        if let Ok(text) = std::fs::read(home.join(FILE)) {
-            return Ids::parse(&text);
-        }
-        let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-        let group = std::fs::read("/etc/group").unwrap_or_default();
-        Ids { users: colon_lines(&passwd), groups: colon_lines(&group) }
-    }
-
-    fn parse(text: &[u8]) -> Ids {
-        let mut ids = Ids::default();
-        for line in text.split(|&b| b == b'\n') {
-            let mut words = line.split(|&b| b == b' ');
-            let (kind, name, id) = (words.next(), words.next(), words.next().and_then(number));
-            match (kind, name, id) {
-                (Some(b"user"), Some(name), Some(id)) => ids.users.push((name.to_vec(), id)),
-                (Some(b"group"), Some(name), Some(id)) => ids.groups.push((name.to_vec(), id)),
-                _ => {}
-            }
-        }
-        ids
+        Ids { own: std::fs::read(home.join(FILE)).ok(), ..Ids::default() }
     }
 
     /// The user id of an account, by its name in [`crate::names`].
     pub fn user(&self, name: &str) -> Option<u32> {
-        find(&self.users, name)
+        let passwd = || self.passwd.get_or_init(|| std::fs::read("/etc/passwd").unwrap_or_default());
+        self.own.as_ref().map_or_else(|| in_colons(passwd(), name), |own| in_words(own, "user", name))
     }
 
     /// The id of a group, by its name in [`crate::names`].
     pub fn group(&self, name: &str) -> Option<u32> {
-        find(&self.groups, name)
+        let group = || self.group.get_or_init(|| std::fs::read("/etc/group").unwrap_or_default());
+        self.own.as_ref().map_or_else(|| in_colons(group(), name), |own| in_words(own, "group", name))
     }
 
     /// The group of the queue: the one that owns home/queue, whatever its name (qmail's and s/qmail's differ).
@@ -58,20 +45,21 @@ impl Ids {
     }
 }
 
-fn find(list: &[(Vec<u8>, u32)], name: &str) -> Option<u32> {
-    list.iter().find(|(n, _)| n == name.as_bytes()).map(|&(_, id)| id)
+/// The number in the line `KIND NAME NUMBER`.
+fn in_words(text: &[u8], kind: &str, name: &str) -> Option<u32> {
+    text.split(|&b| b == b'\n').find_map(|line| {
+        let mut words = line.split(|&b| b == b' ');
+        let is_it = words.next() == Some(kind.as_bytes()) && words.next() == Some(name.as_bytes());
+        if is_it { words.next().and_then(number) } else { None }
+    })
 }
 
-fn colon_lines(text: &[u8]) -> Vec<(Vec<u8>, u32)> {
-    let mut list = Vec::new();
-    for line in text.split(|&b| b == b'\n') {
-        let mut fields = line.split(|&b| b == b':');
-        let (name, _, id) = (fields.next(), fields.next(), fields.next().and_then(number));
-        if let (Some(name), Some(id)) = (name, id) {
-            list.push((name.to_vec(), id));
-        }
-    }
-    list
+/// The number in the line `NAME:PASSWORD:NUMBER...`.
+fn in_colons(text: &[u8], name: &str) -> Option<u32> {
+    text.split(|&b| b == b'\n').find_map(|line| {
+        let rest = line.strip_prefix(name.as_bytes())?.strip_prefix(b":")?;
+        rest.split(|&b| b == b':').nth(1).and_then(number)
+    })
 }
 
 fn number(text: &[u8]) -> Option<u32> {
@@ -84,8 +72,12 @@ mod tests {
 
     #[test]
     fn both_sources_give_the_same_answers() {
-        let own = Ids::parse(b"user alias 7790\nuser qmaild 7791\ngroup qmail 7781\nuser bad x\n");
+        let own = b"user alias 7790\nuser qmaild 7791\ngroup qmail 7781\nuser bad x\n".to_vec();
+        let own = Ids { own: Some(own), ..Ids::default() };
         assert_eq!((own.user("qmaild"), own.group("qmail"), own.user("bad")), (Some(7791), Some(7781), None));
-        assert_eq!(colon_lines(b"root:x:0:0:r:/:/bin/sh\nbroken\nqmaild:x:7791:7780::/:\n").len(), 2);
+        let passwd = OnceCell::from(b"root:x:0:0:r:/:/bin/sh\nbroken\nqmaild:x:7791:7780::/:\n".to_vec());
+        let host = Ids { passwd, group: OnceCell::from(b"qmail:x:7781:\n".to_vec()), ..Ids::default() };
+        assert_eq!((host.user("qmaild"), host.group("qmail"), host.user("broken")), (Some(7791), Some(7781), None));
+        assert_eq!((host.user("root"), host.user("roo"), host.group("qmaild")), (Some(0), None, None));
     }
 }

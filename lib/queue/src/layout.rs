@@ -152,9 +152,12 @@ fn count_subdirectories() -> io::Result<u64> {
     Ok(if n == 0 { conf::SPLIT } else { n })
 }
 
-/// The message numbers among the names in `dir`; other names are passed over.
+/// The message numbers among the names in `dir`; other names are passed over, and so are directories: a todo that is
+/// split has them, named like the lowest numbers.
 pub fn numbers_in(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<MessNum>> + use<>> {
     Ok(std::fs::read_dir(dir)?.filter_map(|entry| match entry {
+        // What readdir says of the kind is enough; where it says nothing, that costs a stat.
+        Ok(e) if e.file_type().is_ok_and(|kind| kind.is_dir()) => None,
         Ok(e) => MessNum::parse(OsStr::as_bytes(&e.file_name())).map(Ok),
         Err(e) => Some(Err(e)),
     }))
@@ -163,6 +166,13 @@ pub fn numbers_in(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Mess
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_no_messages() {
+        // Each process is a directory there, each descriptor a file here.
+        assert_eq!(numbers_in(Path::new("/proc")).map(Iterator::count).ok(), Some(0));
+        assert!(numbers_in(Path::new("/proc/self/fdinfo")).is_ok_and(|numbers| numbers.count() > 0));
+    }
 
     #[test]
     fn only_digits_are_message_numbers() {

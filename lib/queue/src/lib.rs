@@ -11,6 +11,7 @@ pub mod log;
 pub mod route;
 pub mod spawner;
 pub mod tcpto;
+pub mod told;
 pub mod trigger;
 
 pub use client::{Submission, Verdict};

@@ -3,6 +3,9 @@
 //! The delivery protocol (spec/programs.md 2.2). The first byte out is the most deliveries this spawner runs at a time.
 //! Then come orders, `delnum messid NUL sender NUL recipient NUL`, and go reports, `delnum report NUL`, in the order in
 //! which the deliveries end. A report begins with K (done), Z (try again) or D (never).
+//!
+//! Orders that arrive together and have message and sender in common may become one job ([`Deliverer::joins`]): one
+//! program then makes several deliveries, each of which still gets its own report.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
@@ -21,30 +24,61 @@ use sys::spawn::{NotStarted, Program};
 const MESSID_MAX: usize = 100;
 /// The longest sender or recipient in an order (bytes): two addresses (VERP) and a virtual domain's prefix fit well.
 const FIELD_MAX: usize = 65536;
+/// Orders read at a time (bytes): all that a Linux pipe holds, so that what was written together is seen together.
+const ORDERS_BYTES: usize = 65536;
 /// How much of a dead child's pipe is still read while others hold it open (bytes): all that a Linux pipe holds.
 const PIPE_BYTES: usize = 65536;
 
-/// One delivery to be made.
+/// One delivery, or several of one message and sender that are made together.
 #[derive(Debug)]
-pub struct Order {
+pub struct Job {
     /// The message, open for reading at its beginning.
     pub message: File,
     /// Envelope sender.
     pub sender: Vec<u8>,
+    /// The recipient of the first delivery.
+    pub first: Recipient,
+    more: Vec<Recipient>,
+    messid: Vec<u8>,
+}
+
+impl Job {
+    /// The recipients of all deliveries, in the order of the reports.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// How many deliveries it makes.
+    pub fn size(&self) -> usize {
+        1 + self.more.len()
+    }
+}
+
+/// Orders of one message and sender that may become one job. There is always one.
+struct Group {
+    messid: Vec<u8>,
+    sender: Vec<u8>,
+    recipients: Vec<Recipient>,
+}
+
+/// Whom a delivery goes to.
+#[derive(Debug)]
+pub struct Recipient {
+    delnum: u8,
     /// Envelope recipient; it has an `@`.
-    pub recipient: Vec<u8>,
+    pub address: Vec<u8>,
     at: usize,
 }
 
-impl Order {
-    /// The recipient up to its last `@`.
+impl Recipient {
+    /// The address up to its last `@`.
     pub fn local(&self) -> &[u8] {
-        self.recipient.get(..self.at).unwrap_or_default()
+        self.address.get(..self.at).unwrap_or_default()
     }
 
-    /// The recipient behind its last `@`.
+    /// The address behind its last `@`.
     pub fn host(&self) -> &[u8] {
-        self.recipient.get(self.at + 1..).unwrap_or_default()
+        self.address.get(self.at + 1..).unwrap_or_default()
     }
 }
 
@@ -78,10 +112,14 @@ impl Output {
     }
 }
 
-/// What comes next in a delivery.
+/// What comes next in a job.
 pub enum Step<P> {
-    /// It is over. The report ends at its first NUL, or with the last byte.
+    /// It is over, and this is the report for each of its deliveries. A report ends at its first NUL, or with the last
+    /// byte.
     Report(Vec<u8>),
+    /// It is over, with a report for each delivery in turn, or `None` for those that are to be made again, as a job of
+    /// their own: at most all but one, so that this comes to an end.
+    Reports(Vec<Option<Vec<u8>>>),
     /// A program is to be run. It gets the pipe as descriptor 1, the rest is up to the caller.
     Run {
         /// The program.
@@ -107,10 +145,14 @@ pub trait Deliverer {
     /// How much of a program's output is kept (bytes).
     const OUTPUT_MAX: usize;
 
-    /// The first step of a delivery.
-    fn begin(&mut self, order: &Order) -> Step<Self::Phase>;
+    /// Whether the delivery to `next` can be made together with those to `group`, of the same message and sender.
+    fn joins(&self, group: &[Recipient], next: &Recipient) -> bool;
+    /// Whether as many deliveries as can be made together are worth it. Else each becomes a job of its own.
+    fn is_worth_it(&self, deliveries: usize) -> bool;
+    /// The first step of a job.
+    fn begin(&mut self, job: &Job) -> Step<Self::Phase>;
     /// The step after the end of a program.
-    fn ended(&mut self, order: &Order, phase: Self::Phase, how: Ended, output: &Output) -> Step<Self::Phase>;
+    fn ended(&mut self, job: &Job, phase: Self::Phase, how: Ended, output: &Output) -> Step<Self::Phase>;
     /// The report when a program could not be started.
     fn not_started(&mut self, phase: &Self::Phase, why: NotStarted) -> &'static str;
 }
@@ -125,10 +167,17 @@ pub fn serve(deliverer: &mut impl Deliverer, messages: &Path, limit: u8) -> io::
     sys::signal::ignore(SIGPIPE);
     sys::signal::catch(SIGCHLD)?;
     let owner = std::fs::metadata(messages)?.uid();
-    let slots = (0..limit).map(|_| None).collect();
-    let mut spawner =
-        Spawner { deliverer, messages: messages.to_path_buf(), owner, slots, out: vec![limit], writing: true };
+    let mut spawner = Spawner {
+        deliverer,
+        messages: messages.to_path_buf(),
+        owner,
+        busy: vec![false; usize::from(limit)],
+        slots: (0..limit).map(|_| None).collect(),
+        out: vec![limit],
+        writing: true,
+    };
     let (mut stdin, mut orders, mut reading) = (STDIN, Orders::default(), true);
+    let mut buf = vec![0; ORDERS_BYTES];
     loop {
         spawner.flush();
         if !reading && spawner.slots.iter().all(Option::is_none) {
@@ -136,21 +185,22 @@ pub fn serve(deliverer: &mut impl Deliverer, messages: &Path, limit: u8) -> io::
         }
         let ready = spawner.wait(reading)?;
         if ready {
-            let mut buf = [0; 4096];
             let n = stdin.read(&mut buf).unwrap_or(0);
             reading = n > 0;
             let mut input = buf.get(..n).unwrap_or_default();
+            let mut groups = Vec::new();
             while let Some(asked) = orders.next(&mut input) {
-                spawner.accept(asked);
+                spawner.accept(asked, &mut groups);
             }
+            groups.into_iter().for_each(|group| spawner.begin_group(group));
         }
         spawner.reap();
     }
 }
 
-/// One delivery under way.
+/// One job under way.
 struct Slot<P> {
-    order: Order,
+    job: Job,
     phase: P,
     pid: Pid,
     output: Output,
@@ -165,6 +215,9 @@ struct Spawner<'d, D: Deliverer> {
     deliverer: &'d mut D,
     messages: PathBuf,
     owner: u32,
+    /// By delivery number: whether that delivery is being made.
+    busy: Vec<bool>,
+    /// The jobs, each under the number of its first delivery.
     slots: Vec<Option<Slot<D::Phase>>>,
     out: Vec<u8>,
     writing: bool,
@@ -227,32 +280,34 @@ impl<D: Deliverer> Spawner<'_, D> {
             *place = Some(slot);
             return;
         };
-        let step = self.deliverer.ended(&slot.order, slot.phase, how, &slot.output);
-        self.take(delnum, slot.order, step);
+        let step = self.deliverer.ended(&slot.job, slot.phase, how, &slot.output);
+        self.take(slot.job, step);
     }
 
-    /// Checks an order and takes the first step.
-    fn accept(&mut self, asked: Asked) {
-        let delnum = usize::from(asked.delnum);
-        match self.check(asked) {
-            Ok(order) => {
-                let step = self.deliverer.begin(&order);
-                self.take(delnum, order, step);
+    /// Checks an order and puts it into one of `groups`.
+    fn accept(&mut self, asked: Asked, groups: &mut Vec<Group>) {
+        let delnum = asked.delnum;
+        match self.check(asked, groups) {
+            Ok(()) => {
+                if let Some(busy) = self.busy.get_mut(usize::from(delnum)) {
+                    *busy = true;
+                }
             }
-            Err(refusal) => self.report(delnum, refusal.as_bytes()),
+            // The number may be that of a delivery under way: it stays busy.
+            Err(refusal) => self.say(delnum, refusal.as_bytes()),
         }
     }
 
-    fn check(&self, asked: Asked) -> Result<Order, &'static str> {
+    fn check(&self, asked: Asked, groups: &mut Vec<Group>) -> Result<(), &'static str> {
         if asked.too_long {
             return Err("Zqmail-spawn out of memory. (#4.3.0)\n");
         }
-        match self.slots.get(usize::from(asked.delnum)) {
+        match self.busy.get(usize::from(asked.delnum)) {
             None => return Err("ZInternal error: delnum too big. (#4.3.5)\n"),
-            Some(Some(_)) => return Err("ZInternal error: delnum in use. (#4.3.5)\n"),
-            Some(None) => {}
+            Some(true) => return Err("ZInternal error: delnum in use. (#4.3.5)\n"),
+            Some(false) => {}
         }
-        let Asked { messid, sender, recipient, .. } = asked;
+        let Asked { delnum, messid, sender, recipient, .. } = asked;
         // Nothing but digits and inner slashes: no path out of the messages' directory can be made of them.
         if messid.iter().enumerate().any(|(i, b)| !b.is_ascii_digit() && (i == 0 || *b != b'/')) {
             return Err("DInternal error: messid has nonnumerics. (#5.3.5)\n");
@@ -265,11 +320,45 @@ impl<D: Deliverer> Spawner<'_, D> {
         }
         let at = recipient.iter().rposition(|&b| b == b'@');
         let at = at.ok_or("DSorry, address must include host name. (#5.1.3)\n")?;
-        let file = self.messages.join(std::ffi::OsStr::from_bytes(&messid));
+        let recipient = Recipient { delnum, address: recipient, at };
+        let fits = |group: &&mut Group| {
+            group.messid == messid && group.sender == sender && self.deliverer.joins(&group.recipients, &recipient)
+        };
+        match groups.iter_mut().rev().find(fits) {
+            Some(group) => group.recipients.push(recipient),
+            None => groups.push(Group { messid, sender, recipients: vec![recipient] }),
+        }
+        Ok(())
+    }
+
+    fn begin_group(&mut self, group: Group) {
+        let Group { messid, sender, recipients } = group;
+        if self.deliverer.is_worth_it(recipients.len()) {
+            return self.open_and_begin(messid, sender, recipients);
+        }
+        for recipient in recipients {
+            self.open_and_begin(messid.clone(), sender.clone(), vec![recipient]);
+        }
+    }
+
+    fn open_and_begin(&mut self, messid: Vec<u8>, sender: Vec<u8>, recipients: Vec<Recipient>) {
+        let message = match self.open(&messid) {
+            Ok(message) => message,
+            Err(why) => return recipients.iter().for_each(|r| self.end(r.delnum, why.as_bytes())),
+        };
+        let mut recipients = recipients.into_iter();
+        let Some(first) = recipients.next() else { return };
+        let job = Job { message, sender, first, more: recipients.collect(), messid };
+        let step = self.deliverer.begin(&job);
+        self.take(job, step);
+    }
+
+    fn open(&self, messid: &[u8]) -> Result<File, &'static str> {
+        let file = self.messages.join(std::ffi::OsStr::from_bytes(messid));
         let message = sys::fs::open_read(&file).map_err(|_| "Zqmail-spawn unable to open message. (#4.3.0)\n")?;
         let meta = message.metadata().map_err(|_| "Zqmail-spawn unable to fstat message. (#4.3.0)\n")?;
         self.check_file(&meta)?;
-        Ok(Order { message, sender, recipient, at })
+        Ok(message)
     }
 
     fn check_file(&self, meta: &Metadata) -> Result<(), &'static str> {
@@ -282,13 +371,14 @@ impl<D: Deliverer> Spawner<'_, D> {
         Ok(())
     }
 
-    fn take(&mut self, delnum: usize, order: Order, step: Step<D::Phase>) {
+    fn take(&mut self, job: Job, step: Step<D::Phase>) {
         let (program, errors_too, phase) = match step {
-            Step::Report(text) => return self.report(delnum, &text),
+            Step::Report(text) => return self.report(&job, &text),
+            Step::Reports(texts) => return self.report_each(job, texts),
             Step::Run { program, errors_too, phase } => (program, errors_too, phase),
         };
         let Ok((pipe, writing)) = sys::fd::pipe() else {
-            return self.report(delnum, b"Zqmail-spawn unable to create pipe. (#4.3.0)\n");
+            return self.report(&job, b"Zqmail-spawn unable to create pipe. (#4.3.0)\n");
         };
         let mut program = program.fd(1, writing.as_raw_fd());
         if errors_too {
@@ -297,22 +387,50 @@ impl<D: Deliverer> Spawner<'_, D> {
         match program.try_start() {
             Ok(pid) => {
                 let (pipe, output) = (Some(pipe), Output::new(D::OUTPUT_MAX));
-                if let Some(place) = self.slots.get_mut(delnum) {
-                    *place = Some(Slot { order, phase, pid, output, pipe, ended: None, late: 0 });
+                if let Some(place) = self.slots.get_mut(usize::from(job.first.delnum)) {
+                    *place = Some(Slot { job, phase, pid, output, pipe, ended: None, late: 0 });
                 }
             }
             Err(why) => {
                 let text = self.deliverer.not_started(&phase, why);
-                self.report(delnum, text.as_bytes());
+                self.report(&job, text.as_bytes());
             }
         }
     }
 
-    fn report(&mut self, delnum: usize, text: &[u8]) {
+    /// Reports the same on all deliveries of a job.
+    fn report(&mut self, job: &Job, text: &[u8]) {
+        job.recipients().for_each(|r| self.end(r.delnum, text));
+    }
+
+    /// Reports on each delivery of a job, and makes those again that have no report.
+    fn report_each(&mut self, job: Job, texts: Vec<Option<Vec<u8>>>) {
+        let Job { messid, sender, first, more, .. } = job;
+        let mut again = Vec::new();
+        let texts = texts.into_iter().chain(std::iter::repeat(None));
+        for (recipient, text) in std::iter::once(first).chain(more).zip(texts) {
+            match text {
+                Some(text) => self.end(recipient.delnum, &text),
+                None => again.push(recipient),
+            }
+        }
+        if !again.is_empty() {
+            self.open_and_begin(messid, sender, again);
+        }
+    }
+
+    /// The report on a delivery that is over; its number is free again.
+    fn end(&mut self, delnum: u8, text: &[u8]) {
+        if let Some(busy) = self.busy.get_mut(usize::from(delnum)) {
+            *busy = false;
+        }
+        self.say(delnum, text);
+    }
+
+    fn say(&mut self, delnum: u8, text: &[u8]) {
         // A NUL would end the report and make the rest of it the next one.
         let text = text.split(|&b| b == 0).next().unwrap_or_default();
-        // Every number came from one byte of an order.
-        self.out.push(u8::try_from(delnum).unwrap_or(u8::MAX));
+        self.out.push(delnum);
         self.out.extend_from_slice(text);
         self.out.push(0);
     }
@@ -463,7 +581,7 @@ mod tests {
     fn the_recipient_is_divided_at_its_last_at() {
         let recipient = b"\"a@b\"@host".to_vec();
         let at = recipient.iter().rposition(|&b| b == b'@').unwrap();
-        let order = Order { message: File::open("/dev/null").unwrap(), sender: vec![], recipient, at };
-        assert_eq!((order.local(), order.host()), (&b"\"a@b\""[..], &b"host"[..]));
+        let to = Recipient { delnum: 0, address: recipient, at };
+        assert_eq!((to.local(), to.host()), (&b"\"a@b\""[..], &b"host"[..]));
     }
 }

@@ -12,6 +12,18 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?.sync_all()
 }
 
+/// Whether the file system of `file` makes the name of a new file durable when the file itself is synced, so that
+/// [`sync_dir`] would flush the disk once more for nothing. It holds for a file that got its present name before the sync
+/// and after the file system was mounted.
+///
+/// ext4 commits one journal for all, and without a journal writes the directories of a new file itself; xfs writes its
+/// log up to the file's last change, of which the name was a part; btrfs logs new names with their file.
+pub fn sync_covers_name(file: &File) -> bool {
+    use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+    let known = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC];
+    fstatfs(file).is_ok_and(|about| known.contains(&about.filesystem_type()))
+}
+
 /// Asks the system to start writing the contents of `file` out, without waiting: a later sync then waits less.
 /// Only a hint, so failure is ignored.
 pub fn start_writeback(file: &File) {

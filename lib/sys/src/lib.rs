@@ -9,6 +9,7 @@ pub mod error;
 pub mod exit;
 pub mod fd;
 pub mod fs;
+pub mod memory;
 pub mod net;
 pub mod opt;
 pub mod poll;

@@ -17,6 +17,10 @@ pub type Args = Vec<&'static [u8]>;
 macro_rules! program {
     ($run:path) => {
         #[cfg(not(test))]
+        #[global_allocator]
+        static MEMORY: $crate::memory::Room = $crate::memory::Room::new();
+
+        #[cfg(not(test))]
         #[allow(unsafe_code)]
         // SAFETY: the C runtime calls the one `main` of the program, with its argc and argv.
         #[unsafe(no_mangle)]

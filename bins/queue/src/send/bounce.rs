@@ -60,8 +60,9 @@ fn append(name: &Path, text: &[u8]) -> io::Result<()> {
     if before == 0 { sys::fs::sync_dir(Path::new("bounce")) } else { Ok(()) }
 }
 
-/// Sends the bounce of message `n`, if it has one, and removes bounce/N. `Err`: not now; it is logged.
-pub fn inject(n: MessNum, layout: Layout, settings: &Settings, log: &mut Log) -> Result<(), ()> {
+/// Sends the bounce of message `n`, if it has one, and removes bounce/N. `sender`: if there is no info file that tells.
+/// `Err`: not now; it is logged.
+pub fn inject(n: MessNum, sender: Option<&[u8]>, layout: Layout, settings: &Settings, log: &mut Log) -> Result<(), ()> {
     let name = layout.bounce(n);
     match std::fs::metadata(&name) {
         Ok(_) => {}
@@ -71,7 +72,8 @@ pub fn inject(n: MessNum, layout: Layout, settings: &Settings, log: &mut Log) ->
             return Err(());
         }
     }
-    let Some((sender, _)) = read_info(layout, n) else {
+    let known = sender.map(<[u8]>::to_vec);
+    let Some(sender) = known.or_else(|| read_info(layout, n).map(|(sender, _)| sender)) else {
         log.about_file("warning: trouble opening ", &layout.info(n), "; will try again later");
         return Err(());
     };

@@ -3,15 +3,18 @@
 //! A job is one attempt at one message on this channel: its recipients are read one by one and a delivery is started for
 //! each, as long as the spawner takes them. When all are reported and none is left, the channel's file is removed.
 
+use crate::fresh::Fresh;
 use crate::log::Log;
 use crate::schedule::Schedule;
 use crate::settings::Settings;
 use crate::{SLEEP_SYSFAIL, bounce, mtime};
 use queue::envelope::Records;
 use queue::layout::{Channel, Layout, MessNum};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use sys::fd::Fd;
 use sys::poll::Interest;
 
@@ -36,6 +39,8 @@ pub struct Deliveries {
     used: usize,
     jobs: Vec<Option<Job>>,
     pass: Option<Pass>,
+    /// Messages that have no files yet.
+    fresh: HashMap<MessNum, Fresh>,
     /// Messages with recipients on this channel, and when they are tried next.
     pub waiting: Schedule,
 }
@@ -60,12 +65,27 @@ struct Job {
     left: usize,
     read_to_end: bool,
     too_old: bool,
+    /// The channel's file, open for marks from the first one on.
+    marks: Option<File>,
+}
+
+impl Job {
+    /// Marks the recipient whose letter stands at `position` of the channel's file as done.
+    fn mark_done(&mut self, name: &Path, position: u64) -> io::Result<()> {
+        let file = match self.marks.take() {
+            Some(file) => file,
+            None => std::fs::OpenOptions::new().write(true).open(name)?,
+        };
+        file.write_all_at(b"D", position)?;
+        self.marks = Some(file);
+        Ok(())
+    }
 }
 
 /// The recipients being read.
 struct Pass {
     job: usize,
-    records: Records<BufReader<File>>,
+    records: Records<Box<dyn BufRead>>,
 }
 
 /// What the end of a delivery means for its message.
@@ -118,6 +138,7 @@ impl Deliveries {
             used: 0,
             jobs: (0..limit).map(|_| None).collect(),
             pass: None,
+            fresh: HashMap::new(),
             waiting: Schedule::default(),
         })
     }
@@ -152,6 +173,46 @@ impl Deliveries {
         self.alive = false;
     }
 
+    /// Schedules a message that has no files yet.
+    pub fn add_fresh(&mut self, n: MessNum, message: Fresh) {
+        self.waiting.add(message.birth(), n);
+        self.fresh.insert(n, message);
+    }
+
+    /// Whether message `n` has recipients on this channel that are not done. `Err`: the file that should tell.
+    pub fn has_left(&self, n: MessNum) -> Result<bool, PathBuf> {
+        if let Some(message) = self.fresh.get(&n) {
+            return Ok(!message.is_done());
+        }
+        let name = self.layout.recipients(n, self.channel);
+        match std::fs::metadata(&name) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(_) => Err(name),
+        }
+    }
+
+    /// Message `n` has files now: what was done meanwhile is marked there.
+    pub fn written(&mut self, n: MessNum, log: &mut Log) {
+        let Some(message) = self.fresh.remove(&n) else { return };
+        let name = self.layout.recipients(n, self.channel);
+        if message.is_done() && std::fs::remove_file(&name).is_ok() {
+            return;
+        }
+        if message.mark(&name).is_err() {
+            log.about_file("warning: trouble marking ", &name, "; message will be delivered twice!");
+        }
+        if message.is_done() {
+            log.about_file("warning: unable to unlink ", &name, "; will try again later");
+            self.waiting.add(sys::time::now() + SLEEP_SYSFAIL, n);
+        }
+    }
+
+    /// Message `n` is finished.
+    pub fn forget(&mut self, n: MessNum) {
+        self.fresh.remove(&n);
+    }
+
     fn has_room(&self) -> bool {
         self.alive && self.used < self.limit() && self.commands.len() < COMMANDS_MAX
     }
@@ -183,7 +244,7 @@ impl Deliveries {
     /// Reads what there is and returns the reports that are complete, each with its delivery number in front. `None`: the
     /// spawner is gone.
     pub fn read(&mut self) -> Option<Vec<Vec<u8>>> {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 16384];
         let n = self.input.read(&mut buffer).unwrap_or(0);
         if n == 0 {
             return None;
@@ -233,20 +294,17 @@ impl Deliveries {
         if letter == b'K' || letter == b'D' {
             job.left -= 1;
             let removed_next = job.read_to_end && job.users == 1 && job.left == 0;
-            // A mark in a file that goes with this very report would be wasted.
-            if !removed_next {
-                self.mark_done(n, delivery.position, log);
+            if let Some(message) = self.fresh.get_mut(&n) {
+                message.mark_done(delivery.position);
+            } else if !removed_next {
+                // A mark in a file that goes with this very report would be wasted.
+                let name = self.layout.recipients(n, self.channel);
+                if job.mark_done(&name, delivery.position).is_err() {
+                    log.about_file("warning: trouble marking ", &name, "; message will be delivered twice!");
+                }
             }
         }
         self.close(delivery.job, log)
-    }
-
-    fn mark_done(&self, n: MessNum, position: u64, log: &mut Log) {
-        let name = self.layout.recipients(n, self.channel);
-        let open = std::fs::OpenOptions::new().write(true).open(&name);
-        if open.and_then(|f| f.write_all_at(b"D", position)).is_err() {
-            log.about_file("warning: trouble marking ", &name, "; message will be delivered twice!");
-        }
     }
 
     /// One user of a job less. The last one decides what becomes of the message on this channel.
@@ -262,6 +320,10 @@ impl Deliveries {
         let Some(job) = place.take() else { return Outcome::JobGoesOn };
         let mut retry = job.retry;
         if job.read_to_end && job.left == 0 {
+            if let Some(message) = self.fresh.get_mut(&job.n) {
+                message.finish();
+                return Outcome::ChannelDone(job.n);
+            }
             let name = self.layout.recipients(job.n, self.channel);
             if std::fs::remove_file(&name).is_ok() {
                 return Outcome::ChannelDone(job.n);
@@ -311,10 +373,16 @@ impl Deliveries {
     fn begin_job(&mut self, now: u64, settings: &Settings, log: &mut Log) -> Step {
         let Some(index) = self.jobs.iter().position(Option::is_none) else { return Step::Nothing };
         let Some(n) = self.waiting.take_due(now) else { return Step::Nothing };
-        let name = self.layout.recipients(n, self.channel);
-        let opened = File::open(&name).ok().and_then(|f| Some((f, read_info(self.layout, n)?)));
-        let Some((file, (sender, birth))) = opened else {
-            log.about_file("warning: trouble opening ", &name, "; will try again later");
+        let opened = match self.fresh.get(&n) {
+            Some(m) => Some((Box::new(io::Cursor::new(m.list().to_vec())) as Box<dyn BufRead>, m.sender(), m.birth())),
+            None => self.open(n),
+        };
+        let Some((recipients, sender, birth)) = opened else {
+            log.about_file(
+                "warning: trouble opening ",
+                &self.layout.recipients(n, self.channel),
+                "; will try again later",
+            );
             self.waiting.add(now + SLEEP_SYSFAIL, n);
             return Step::Read;
         };
@@ -326,12 +394,20 @@ impl Deliveries {
             left: 0,
             read_to_end: false,
             too_old: now > birth.saturating_add(settings.lifetime),
+            marks: None,
         };
         if let Some(place) = self.jobs.get_mut(index) {
             *place = Some(job);
         }
-        self.pass = Some(Pass { job: index, records: Records::new(BufReader::with_capacity(1024, file)) });
+        self.pass = Some(Pass { job: index, records: Records::new(recipients) });
         Step::Read
+    }
+
+    /// The recipients of message `n` from its file, and sender and birth.
+    fn open(&self, n: MessNum) -> Option<(Box<dyn BufRead>, Vec<u8>, u64)> {
+        let file = File::open(self.layout.recipients(n, self.channel)).ok()?;
+        let (sender, birth) = read_info(self.layout, n)?;
+        Some((Box::new(BufReader::with_capacity(1024, file)), sender, birth))
     }
 
     /// There is room: [`Deliveries::step`] looked.
@@ -358,7 +434,7 @@ impl Deliveries {
 
     /// Keeps the times of the next attempts in the times of the channel's files, for the next start.
     pub fn save_schedule(&mut self, log: &mut Log) {
-        for (time, n) in self.waiting.drain() {
+        for (time, n) in self.waiting.drain().filter(|(_, n)| !self.fresh.contains_key(n)) {
             let name = self.layout.recipients(n, self.channel);
             if sys::fs::set_mtime(&name, i64::try_from(time).unwrap_or(i64::MAX)).is_err() {
                 log.about_file("warning: unable to utime ", &name, "; message will be retried too soon");

@@ -2,6 +2,7 @@
 
 use crate::log::Log;
 use queue::layout::MessNum;
+use queue::told::Envelope;
 use std::io::{self, Read, Write};
 use sys::fd::Fd;
 use sys::poll::Interest;
@@ -15,6 +16,8 @@ pub struct Todo {
     input: Fd,
     commands: Vec<u8>,
     record: Vec<u8>,
+    /// The envelope being told.
+    envelope: Envelope,
     phase: Phase,
 }
 
@@ -42,6 +45,10 @@ pub enum FromTodo {
         /// It has remote recipients.
         remote: bool,
     },
+    /// A message was preprocessed, but no files were made of it.
+    Fresh(MessNum, Envelope),
+    /// Now there are files of such a message.
+    Written(MessNum),
     /// It died.
     Lost,
 }
@@ -51,7 +58,14 @@ impl Todo {
     pub fn new(output: i32, input: i32) -> Todo {
         // A pipe whose mode can not be set is as good as none; the first write will tell.
         let _ = sys::fd::set_nonblocking(output, true);
-        Todo { output: Fd(output), input: Fd(input), commands: Vec::new(), record: Vec::new(), phase: Phase::Running }
+        Todo {
+            output: Fd(output),
+            input: Fd(input),
+            commands: Vec::new(),
+            record: Vec::new(),
+            envelope: Envelope::default(),
+            phase: Phase::Running,
+        }
     }
 
     /// Gives a command of one letter.
@@ -140,11 +154,17 @@ impl Todo {
             match record.split_first() {
                 Some((b'L', line)) => records.push(FromTodo::Line(line.to_vec())),
                 Some((b'D', message)) => records.extend(parse_message(message)),
+                Some((b'E', number)) => {
+                    let envelope = std::mem::take(&mut self.envelope);
+                    records.extend(MessNum::parse(number).map(|n| FromTodo::Fresh(n, envelope)));
+                }
+                Some((b'W', number)) => records.extend(MessNum::parse(number).map(FromTodo::Written)),
                 Some((b'X', _)) if self.phase == Phase::Leaving => {
                     self.phase = Phase::Over;
                     break;
                 }
-                _ => {}
+                // The envelope that the next E is about; anything else is not known.
+                _ => drop(self.envelope.hear(&record)),
             }
         }
         records

@@ -11,6 +11,7 @@
 mod bounce;
 mod channel;
 mod cleanup;
+mod fresh;
 mod links;
 mod log;
 mod schedule;
@@ -18,14 +19,17 @@ mod settings;
 
 use channel::{Deliveries, Outcome};
 use cleanup::Cleanup;
+use fresh::Fresh;
 use links::{Clean, FromTodo, Todo};
 use log::Log;
 use queue::layout::{Channel, Layout, MessNum};
+use queue::told::Envelope;
 use schedule::Schedule;
 use settings::Settings;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 use sys::Exit;
 use sys::signal::{SIGALRM, SIGHUP, SIGTERM};
@@ -36,8 +40,9 @@ const SLEEP_SYSFAIL: u64 = 123;
 const SLEEP_FOREVER: u64 = 86_400;
 /// Added to every sleep that has an end, so that a clock that stands between two seconds makes no busy loop (seconds).
 const SLEEP_FUZZ: u64 = 1;
-/// Steps of one kind taken before the other kinds get their turn.
-const STEPS: usize = 64;
+/// Steps of one kind taken before the other kinds get their turn: as many as a spawner has room for, so that it sees
+/// together what can be delivered together.
+const STEPS: usize = 256;
 
 sys::program!(run);
 
@@ -73,7 +78,7 @@ fn start(log: &mut Log) -> Result<Send, &'static str> {
         layout,
         settings,
         channels: [local, remote],
-        known: HashSet::new(),
+        known: HashMap::new(),
         done: Schedule::default(),
         failed: Schedule::default(),
         cleanup: Cleanup::new(sys::time::now()),
@@ -99,12 +104,12 @@ fn take_mutex() -> Result<(), &'static str> {
 }
 
 /// The state of the queue as qmail-send sees it. `known` holds every message from the moment it is preprocessed (or
-/// found at the start) until it is finished.
+/// found at the start) until it is finished; with its sender as long as there are no files of it.
 struct Send {
     layout: Layout,
     settings: Settings,
     channels: [Deliveries; 2],
-    known: HashSet<MessNum>,
+    known: HashMap<MessNum, Option<Rc<[u8]>>>,
     /// Messages without recipients left: to be bounced and removed.
     done: Schedule,
     /// Messages that could not be looked at.
@@ -252,12 +257,11 @@ impl Send {
 
     /// All recipients of `n` on channel `c` are done. If the other channel has none either, the message is.
     fn channel_done(&mut self, c: usize, n: MessNum, log: &mut Log) {
-        let other = Channel::BOTH.get(1 - c.min(1)).copied().unwrap_or(Channel::Local);
-        let name = self.layout.recipients(n, other);
-        match std::fs::metadata(&name) {
-            Ok(_) => return,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => log.about_file("warning: unable to stat ", &name, ""),
+        let other = self.channels.get(1 - c.min(1));
+        match other.map_or(Ok(false), |other| other.has_left(n)) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(name) => log.about_file("warning: unable to stat ", &name, ""),
         }
         self.done.add(sys::time::now(), n);
     }
@@ -310,26 +314,34 @@ impl Send {
 
     /// Message `n` has no recipients left: bounces what failed, and removes it.
     fn finish(&mut self, n: MessNum, log: &mut Log) -> Result<(), ()> {
-        for channel in Channel::BOTH {
-            if self.exists(&self.layout.recipients(n, channel), log)? {
-                return Ok(());
+        for channel in &self.channels {
+            match channel.has_left(n) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(name) => {
+                    log.about_file("warning: unable to stat ", &name, "; will try again later");
+                    return Err(());
+                }
             }
         }
+        let sender = self.known.get(&n).cloned().flatten();
+        let is_fresh = sender.is_some();
         let info = self.layout.info(n);
-        if !self.exists(&info, log)? {
+        if !is_fresh && !self.exists(&info, log)? {
             self.known.remove(&n);
             return Ok(());
         }
-        bounce::inject(n, self.layout, &self.settings, log)?;
+        bounce::inject(n, sender.as_deref(), self.layout, &self.settings, log)?;
         log.line(&[format!("end msg {n}").as_bytes()]);
-        if std::fs::remove_file(&info).is_err() {
+        if !is_fresh && std::fs::remove_file(&info).is_err() {
             log.about_file("warning: unable to unlink ", &info, "; will try again later");
             return Err(());
         }
         self.known.remove(&n);
+        self.channels.iter_mut().for_each(|c| c.forget(n));
         if self.todo.takes_commands() {
             self.todo.finished(n);
-        } else if self.clean.remove(n, self.todo.was_lost(), log).is_err() {
+        } else if self.clean.remove(n, is_fresh || self.todo.was_lost(), log).is_err() {
             self.clean_died(log);
         }
         Ok(())
@@ -350,9 +362,11 @@ impl Send {
         for record in self.todo.read() {
             match record {
                 FromTodo::Line(line) => log.verbatim(&line),
+                FromTodo::Fresh(n, envelope) => self.add_fresh(n, envelope),
+                FromTodo::Written(n) => self.written(n, log),
                 FromTodo::Message { n, local, remote } => {
                     let now = sys::time::now();
-                    self.known.insert(n);
+                    self.known.insert(n, None);
                     let [l, r] = &mut self.channels;
                     if local {
                         l.waiting.add(now, n);
@@ -369,6 +383,29 @@ impl Send {
                     self.leave();
                 }
             }
+        }
+    }
+
+    /// Schedules a message that has no files yet.
+    fn add_fresh(&mut self, n: MessNum, envelope: Envelope) {
+        let now = sys::time::now();
+        let sender: Rc<[u8]> = envelope.sender.into();
+        if envelope.lists.iter().all(Vec::is_empty) {
+            self.done.add(now, n);
+        }
+        for (channel, list) in self.channels.iter_mut().zip(envelope.lists) {
+            if !list.is_empty() {
+                channel.add_fresh(n, Fresh::new(sender.clone(), now, list));
+            }
+        }
+        self.known.insert(n, Some(sender));
+    }
+
+    /// There are files now of a message that had none. If it is finished already, qmail-todo removes them.
+    fn written(&mut self, n: MessNum, log: &mut Log) {
+        if let Some(sender) = self.known.get_mut(&n) {
+            *sender = None;
+            self.channels.iter_mut().for_each(|c| c.written(n, log));
         }
     }
 
@@ -393,14 +430,14 @@ impl Send {
 
     /// Schedules a message that has an info file, by the times of its local and remote files.
     fn add(&mut self, n: MessNum, log: &mut Log) {
-        if self.known.contains(&n) {
+        if self.known.contains_key(&n) {
             return;
         }
         match self.times(n) {
             Ok(None) => {}
             Ok(Some(Found::StillInTodo)) => self.failed.add(sys::time::now() + SLEEP_SYSFAIL, n),
             Ok(Some(Found::Preprocessed { local, remote })) => {
-                self.known.insert(n);
+                self.known.insert(n, None);
                 let [l, r] = &mut self.channels;
                 local.into_iter().for_each(|t| l.waiting.add(t, n));
                 remote.into_iter().for_each(|t| r.waiting.add(t, n));

@@ -1,10 +1,12 @@
 //! The journal: messages that were preprocessed and whose todo file still exists.
 //!
-//! While the todo file is there, info, local and remote need not be on the disk: after a crash they are made anew. The file
-//! goes when qmail-send says that the message is finished, or when the message has waited for a while and its files were
-//! made durable. Most messages are finished before that, and cost no sync here.
+//! While the todo file is there, info, local and remote need not be on the disk, nor even exist: after a crash they are
+//! made anew. The file goes when qmail-send says that the message is finished, or when the message has waited for a while
+//! and its files were written and made durable. Most messages are finished before that, and cost no file and no sync here.
 
+use crate::files;
 use queue::layout::{Channel, Layout, MessNum};
+use queue::told::Envelope;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -17,6 +19,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const SLEEP_SYSFAIL: Duration = Duration::from_secs(123);
 /// Messages made durable together: more share their syncs, but new mail waits meanwhile.
 const BATCH: usize = 64;
+/// What the envelopes in memory may take, of one message and of all (bytes).
+const ENVELOPE_MAX: usize = 65536;
+const ENVELOPES_MAX: usize = 4 << 20;
 
 /// Where a message of the journal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,13 @@ enum State {
     Failed { finished: bool },
 }
 
+/// A message of the journal.
+struct Message {
+    state: State,
+    /// The envelope, as long as no files were made of it.
+    unwritten: Option<Envelope>,
+}
+
 /// A request to qmail-clean that was not answered yet.
 #[derive(Clone, Copy, Debug)]
 enum Request {
@@ -39,7 +51,11 @@ enum Request {
 /// See the top of this file.
 pub struct Journal {
     layout: Layout,
-    messages: HashMap<MessNum, State>,
+    messages: HashMap<MessNum, Message>,
+    /// The memory that unwritten envelopes take (bytes).
+    held: usize,
+    /// Messages that have got files since qmail-send was told of them.
+    written: Vec<MessNum>,
     /// When to look at a message again, in the order of time.
     schedule: VecDeque<(Instant, MessNum)>,
     /// The same for those that failed.
@@ -55,6 +71,8 @@ impl Journal {
         Journal {
             layout,
             messages: HashMap::new(),
+            held: 0,
+            written: Vec::new(),
             schedule: VecDeque::new(),
             retries: VecDeque::new(),
             unanswered: VecDeque::new(),
@@ -68,27 +86,52 @@ impl Journal {
         self.messages.contains_key(&n)
     }
 
-    /// Message `n` was preprocessed.
-    pub fn add(&mut self, n: MessNum, now: Instant) {
-        self.messages.insert(n, State::Open);
+    /// How large an envelope may be to be kept in memory (bytes).
+    pub fn room(&self) -> usize {
+        ENVELOPE_MAX.min(ENVELOPES_MAX.saturating_sub(self.held))
+    }
+
+    /// Message `n` was preprocessed; its envelope, if no files were made of it.
+    pub fn add(&mut self, n: MessNum, unwritten: Option<Envelope>, now: Instant) {
+        self.held += unwritten.as_ref().map_or(0, Envelope::size);
+        self.messages.insert(n, Message { state: State::Open, unwritten });
         self.schedule.push_back((now + PATIENCE, n));
     }
 
-    /// qmail-send has finished `n`: info, local and remote are gone. The todo file goes before the message, for its number
-    /// may be used again as soon as the message is gone.
-    pub fn finished(&mut self, n: MessNum) {
-        match self.messages.get_mut(&n) {
+    /// qmail-send has finished `n` and removed what it knew of info, local and remote. What it was not told of in time
+    /// goes here, or is named if it can not be removed. The todo file goes before the message, for its number may be
+    /// used again as soon as the message is gone.
+    pub fn finished(&mut self, n: MessNum) -> Result<(), PathBuf> {
+        let unwritten = self.messages.get_mut(&n).and_then(|m| m.unwritten.take());
+        let removed = match unwritten {
+            None => files::remove(self.layout, n),
+            Some(envelope) => {
+                self.held -= envelope.size();
+                Ok(())
+            }
+        };
+        match self.messages.get_mut(&n).map(|m| &mut m.state) {
             None => self.ask(Request::Foop(n)),
             Some(State::Leaving { finished } | State::Failed { finished }) => *finished = true,
             Some(State::Open) => self.leave(n, true),
         }
+        removed
     }
 
     /// Message `n` will not be finished soon.
     pub fn keep(&mut self, n: MessNum) {
-        if self.messages.get(&n) == Some(&State::Open) {
+        if self.is_open(n) {
             self.schedule.push_front((Instant::now(), n));
         }
+    }
+
+    fn is_open(&self, n: MessNum) -> bool {
+        self.messages.get(&n).is_some_and(|m| m.state == State::Open)
+    }
+
+    /// The messages that have got files since the last call.
+    pub fn take_written(&mut self) -> Vec<MessNum> {
+        std::mem::take(&mut self.written)
     }
 
     /// From now on everything that is open is to be made durable.
@@ -125,8 +168,19 @@ impl Journal {
     }
 
     fn leave(&mut self, n: MessNum, finished: bool) {
-        self.messages.insert(n, State::Leaving { finished });
-        self.ask(Request::Todo(n));
+        if let Some(message) = self.messages.get_mut(&n) {
+            message.state = State::Leaving { finished };
+            self.ask(Request::Todo(n));
+        }
+    }
+
+    fn is_finished(&self, n: MessNum) -> bool {
+        self.messages.get(&n).is_some_and(|m| m.state == State::Leaving { finished: true })
+    }
+
+    fn forget(&mut self, n: MessNum) {
+        let message = self.messages.remove(&n);
+        self.held -= message.and_then(|m| m.unwritten).as_ref().map_or(0, Envelope::size);
     }
 
     /// Takes qmail-clean's answer to the oldest request; returns the file it could not remove.
@@ -134,16 +188,16 @@ impl Journal {
         let request = self.unanswered.pop_front()?;
         match (request, answer) {
             (Request::Todo(n), b'+') => {
-                if self.messages.remove(&n) == Some(State::Leaving { finished: true }) {
+                if self.is_finished(n) {
                     self.ask(Request::Foop(n));
                 }
+                self.forget(n);
                 None
             }
             (Request::Foop(_), b'+') => None,
             (Request::Foop(n), _) => Some(format!("foop/{n}")),
             (Request::Todo(n), _) => {
-                let finished = self.messages.get(&n) == Some(&State::Leaving { finished: true });
-                self.put_off(n, State::Failed { finished });
+                self.put_off(n, State::Failed { finished: self.is_finished(n) });
                 Some(format!("todo/{n}"))
             }
         }
@@ -152,9 +206,9 @@ impl Journal {
     /// Comes back to `n` later; not at all if everything is being settled: its todo file then stays for the next start.
     fn put_off(&mut self, n: MessNum, state: State) {
         if self.settling {
-            self.messages.remove(&n);
-        } else {
-            self.messages.insert(n, state);
+            self.forget(n);
+        } else if let Some(message) = self.messages.get_mut(&n) {
+            message.state = state;
             self.retries.push_back((Instant::now() + SLEEP_SYSFAIL, n));
         }
     }
@@ -173,10 +227,10 @@ impl Journal {
                 break;
             };
             let Some((_, n)) = list.pop_front() else { break };
-            match self.messages.get(&n) {
+            match self.messages.get(&n).map(|m| m.state) {
                 // A message may be scheduled twice: by its age, and because it has to wait.
                 Some(State::Open) if !batch.contains(&n) => batch.push(n),
-                Some(&State::Failed { finished }) => self.leave(n, finished),
+                Some(State::Failed { finished }) => self.leave(n, finished),
                 _ => {}
             }
         }
@@ -187,7 +241,7 @@ impl Journal {
         let mut troubles = Vec::new();
         let mut open: Vec<(MessNum, Vec<(PathBuf, File)>)> = Vec::new();
         for &n in batch {
-            match self.open_files(n) {
+            match self.write_files(n).and_then(|()| self.open_files(n)) {
                 Ok(files) => open.push((n, files)),
                 Err(name) => self.trouble(&mut troubles, n, name),
             }
@@ -215,6 +269,17 @@ impl Journal {
             }
         }
         troubles
+    }
+
+    /// Makes the files of an envelope that is only in memory.
+    fn write_files(&mut self, n: MessNum) -> Result<(), PathBuf> {
+        let Some(message) = self.messages.get_mut(&n) else { return Ok(()) };
+        let Some(envelope) = &message.unwritten else { return Ok(()) };
+        files::write(envelope, self.layout, n)?;
+        self.held -= envelope.size();
+        message.unwritten = None;
+        self.written.push(n);
+        Ok(())
     }
 
     /// Opens what there is of info, local, remote and bounce. A message without info is just being finished.
@@ -259,9 +324,9 @@ mod tests {
         let now = Instant::now();
 
         // Finished before its time: todo, then, once that is gone, the message.
-        j.add(N, now);
+        j.add(N, None, now);
         assert!(j.commit(now).is_empty() && j.take_requests().is_empty());
-        j.finished(N);
+        j.finished(N).unwrap();
         assert!(j.has(N));
         assert_eq!(j.take_requests(), b"todo/46\0");
         assert_eq!(j.answer(b'+'), None);
@@ -271,19 +336,55 @@ mod tests {
 
         // Not finished: made durable, todo goes, the message stays; finished later.
         std::fs::write(layout.info(N), "Fa\0").unwrap();
-        j.add(N, now);
+        j.add(N, None, now);
         assert!(j.commit(now + PATIENCE).is_empty());
         assert_eq!(j.take_requests(), b"todo/46\0");
-        j.finished(N);
+        j.finished(N).unwrap();
         assert!(j.take_requests().is_empty());
         j.answer(b'+');
         assert_eq!(j.take_requests(), b"foop/46\0");
         j.answer(b'+');
         assert!(j.is_settled());
 
+        // In memory: finished before its time it never has files, else it gets them and qmail-send is told.
+        let envelope = || Some(Envelope { sender: b"s".to_vec(), lists: [b"Ta@b\0".to_vec(), Vec::new()] });
+        j.add(N, envelope(), now);
+        j.commit(now);
+        j.finished(N).unwrap();
+        assert_eq!((j.take_written(), j.held), (vec![], 0));
+        j.answer(b'+');
+        j.answer(b'+');
+        assert_eq!(j.take_requests(), b"todo/46\0foop/46\0");
+        j.add(N, envelope(), now);
+        assert_eq!(j.held, 6);
+        j.keep(N);
+        assert!(j.commit(Instant::now()).is_empty());
+        assert_eq!((j.take_written(), j.held), (vec![N], 0));
+        let list = layout.recipients(N, Channel::Local);
+        assert_eq!(std::fs::read(&list).unwrap(), b"Ta@b\0");
+        assert_eq!(std::fs::read(layout.info(N)).unwrap(), b"Fs\0");
+        // qmail-send finished it before it heard of the files.
+        j.finished(N).unwrap();
+        assert!(!list.exists() && !layout.info(N).exists());
+        j.answer(b'+');
+        j.answer(b'+');
+        assert_eq!(j.take_requests(), b"todo/46\0foop/46\0");
+        assert!(j.is_settled());
+
+        // A write that fails is tried again later, and the todo file stays.
+        std::fs::write(&list, "in the way").unwrap();
+        j.add(N, envelope(), now);
+        assert_eq!(j.commit(now + PATIENCE), std::slice::from_ref(&list));
+        assert!(j.take_requests().is_empty() && !layout.info(N).exists());
+        j.commit(Instant::now() + SLEEP_SYSFAIL);
+        assert_eq!(j.take_written(), [N]);
+        assert_eq!(j.take_requests(), b"todo/46\0");
+        j.answer(b'+');
+        files::remove(layout, N).unwrap();
+
         // qmail-clean has trouble: it is asked again, and the message is not removed before todo is.
-        j.add(N, now);
-        j.finished(N);
+        j.add(N, None, now);
+        j.finished(N).unwrap();
         j.take_requests();
         assert_eq!(j.answer(b'!').as_deref(), Some("todo/46"));
         assert!(j.has(N) && j.take_requests().is_empty());
@@ -294,7 +395,7 @@ mod tests {
 
         // Leaving: everything is made durable at once; what fails stays in todo.
         j.answer(b'+');
-        j.add(N, now);
+        j.add(N, None, now);
         j.settle_all();
         j.commit(Instant::now());
         assert_eq!(j.take_requests(), b"todo/46\0");

@@ -7,16 +7,18 @@
 //! Commands: `S` start, `H` read the controls again, `X` make everything durable and exit, `F<number>` NUL: the message
 //! is finished, remove it; `K<number>` NUL: the message will stay for a while, make it durable now.
 //! Records (NUL-ended): `L<line>` a log line with its newline; `DL`, `DR`, `DB`, `DX` and a number: preprocessed, with
-//! recipients that are local, remote, both, none; `X`: done.
+//! recipients that are local, remote, both, none; `F<sender>`, `l<local recipient>`, `r<remote recipient>` ..., `E<number>`:
+//! likewise, but the envelope is this and there are no files; `W<number>`: now there are; `X`: done.
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
+mod files;
 mod journal;
 mod preprocess;
 
 use control::Controls;
 use journal::Journal;
-use preprocess::Preprocessor;
+use preprocess::{Preprocessed, Preprocessor};
 use queue::layout::{Layout, MessNum};
 use queue::route::{self, Routes};
 use queue::trigger::Trigger;
@@ -143,6 +145,9 @@ impl Todo {
             let file = file.to_string_lossy().into_owned();
             self.log(&[b"warning: trouble fsyncing ", file.as_bytes(), b"; will try again later\n"]);
         }
+        for n in self.journal.take_written() {
+            self.records.extend_from_slice(format!("W{n}\0").as_bytes());
+        }
         None
     }
 
@@ -195,12 +200,19 @@ impl Todo {
             (None, _) => {}
             (Some(&letter), 0) => {
                 if let Some(n) = self.command.get(1..).and_then(MessNum::parse) {
-                    if letter == b'F' { self.journal.finished(n) } else { self.journal.keep(n) }
+                    if letter == b'F' { self.finished(n) } else { self.journal.keep(n) }
                 }
                 self.command.clear();
             }
             (Some(_), _) if self.command.len() < COMMAND_MAX => self.command.push(b),
             (Some(_), _) => {}
+        }
+    }
+
+    fn finished(&mut self, n: MessNum) {
+        if let Err(file) = self.journal.finished(n) {
+            let file = file.to_string_lossy().into_owned();
+            self.log(&[b"warning: unable to unlink ", file.as_bytes(), b"\n"]);
         }
     }
 
@@ -256,15 +268,22 @@ impl Todo {
         if self.journal.has(n) {
             return;
         }
-        if let Some(channels) = self.preprocessor.preprocess(n, &mut self.records) {
-            self.journal.add(n, Instant::now());
-            let letter = match (channels.local, channels.remote) {
-                (true, true) => 'B',
-                (true, false) => 'L',
-                (false, true) => 'R',
-                (false, false) => 'X',
-            };
-            self.records.extend_from_slice(format!("D{letter}{n}\0").as_bytes());
+        match self.preprocessor.preprocess(n, self.journal.room(), &mut self.records) {
+            None => {}
+            Some(Preprocessed::Told(envelope)) => {
+                envelope.tell(n, &mut self.records);
+                self.journal.add(n, Some(envelope), Instant::now());
+            }
+            Some(Preprocessed::Written(channels)) => {
+                let letter = match channels {
+                    [true, true] => 'B',
+                    [true, false] => 'L',
+                    [false, true] => 'R',
+                    [false, false] => 'X',
+                };
+                self.records.extend_from_slice(format!("D{letter}{n}\0").as_bytes());
+                self.journal.add(n, None, Instant::now());
+            }
         }
     }
 }

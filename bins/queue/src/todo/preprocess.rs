@@ -1,28 +1,30 @@
-//! One message's way from todo to info, local and remote. Nothing here is synced: the todo file stays until the journal
-//! says otherwise, and where a todo file exists the other files are made anew.
+//! One message's way from todo to a sender and lists of recipients. Nothing here is synced: the todo file stays until
+//! the journal says otherwise, and where a todo file exists all else is made anew.
 
+use crate::files::{self, Files};
 use queue::envelope::Records;
-use queue::layout::{Channel, Layout, MessNum};
+use queue::layout::{Layout, MessNum};
 use queue::log;
 use queue::route::Routes;
+use queue::told::Envelope;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
+use std::path::PathBuf;
 
-/// Which channels a message has recipients on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Channels {
-    /// Has a file in local.
-    pub local: bool,
-    /// Has a file in remote.
-    pub remote: bool,
+/// What came of a message.
+#[derive(Debug)]
+pub enum Preprocessed {
+    /// It was small: nothing was written.
+    Told(Envelope),
+    /// Its info file was written, and the lists of these channels, local and remote.
+    Written([bool; 2]),
 }
 
 /// What can go wrong with one message: the words of the warning and the file they are about.
 struct Trouble(&'static str, PathBuf);
 
-/// Makes queue files from envelopes.
+/// Reads envelopes and sorts their recipients.
 pub struct Preprocessor {
     layout: Layout,
     /// The routing controls in force.
@@ -37,14 +39,20 @@ impl Preprocessor {
         Preprocessor { layout, routes, reported: HashSet::new() }
     }
 
-    /// Preprocesses message `n` and appends its log records. `None`: it could not be done, for a reason that is logged;
-    /// the todo file stays and is tried again at the next look.
-    pub fn preprocess(&mut self, n: MessNum, records: &mut Vec<u8>) -> Option<Channels> {
+    /// Preprocesses message `n`, in memory if `room` bytes are enough for it, and appends its log records. `None`: it
+    /// could not be done, for a reason that is logged; the todo file stays and is tried again at the next look.
+    pub fn preprocess(&mut self, n: MessNum, room: usize, records: &mut Vec<u8>) -> Option<Preprocessed> {
         let before = records.len();
-        match self.make_files(n, records) {
-            Ok(channels) => {
+        match self.sort(n, room, records) {
+            Ok(made) => {
                 self.reported.remove(&n);
-                Some(channels)
+                Some(made)
+            }
+            // The name came from a look at the directory that is older than the end of the message.
+            Err(_) if self.is_gone(n) => {
+                self.reported.remove(&n);
+                records.truncate(before);
+                None
             }
             Err(Trouble(what, file)) => {
                 if self.reported.insert(n) {
@@ -57,25 +65,20 @@ impl Preprocessor {
         }
     }
 
-    fn make_files(&self, n: MessNum, records: &mut Vec<u8>) -> Result<Channels, Trouble> {
+    fn sort(&self, n: MessNum, room: usize, records: &mut Vec<u8>) -> Result<Preprocessed, Trouble> {
         let todo_name = self.layout.todo(n);
         let todo = self.open_todo(n)?;
         let mess_name = self.layout.mess(n);
         let size = std::fs::metadata(&mess_name).map_err(|_| Trouble("unable to stat", mess_name))?.len();
-        let info_name = self.layout.info(n);
-        for stale in [
-            self.layout.recipients(n, Channel::Local),
-            self.layout.recipients(n, Channel::Remote),
-            self.layout.bounce(n),
-            info_name.clone(),
-        ] {
-            remove(&stale).map_err(|_| Trouble("unable to unlink", stale))?;
-        }
-        let mut info =
-            sys::fs::create_new(&info_name, 0o600).map_err(|_| Trouble("unable to create", info_name.clone()))?;
+        let bounce = self.layout.bounce(n);
+        files::remove(self.layout, n)
+            .and_then(|()| files::remove_file(&bounce).map_err(|_| bounce))
+            .map_err(|stale| Trouble("unable to unlink", stale))?;
         line(records, &["new msg ", &n.to_string(), "\n"]);
 
-        let mut lists = Lists { layout: self.layout, n, local: None, remote: None };
+        let failed = |name| Trouble("trouble writing to", name);
+        let mut envelope = Envelope::default();
+        let mut written = None;
         let mut todo = Records::new(BufReader::with_capacity(4096, todo));
         let (mut uid, mut qp, mut has_sender) = (0, 0, false);
         while let Some(r) = todo.read().map_err(|_| Trouble("trouble reading", todo_name.clone()))? {
@@ -83,22 +86,56 @@ impl Preprocessor {
                 b'u' => uid = control::leading_number(r.value).unwrap_or(0),
                 b'p' => qp = control::leading_number(r.value).unwrap_or(0),
                 b'F' => {
-                    let whole = [b"F", r.value, b"\0"].concat();
-                    info.write_all(&whole).map_err(|_| Trouble("trouble writing to", info_name.clone()))?;
+                    envelope.sender = r.value.to_vec();
                     log_info(records, n, size, r.value, qp, uid);
                     has_sender = true;
                 }
                 b'T' => {
                     let (channel, address) = self.routes.rewrite(r.value);
-                    lists.add(channel, &address)?;
+                    envelope.add(channel, &address);
+                    if has_sender && envelope.size() > room {
+                        self.spill(n, &mut envelope, &mut written).map_err(failed)?;
+                    }
                 }
-                _ => return Err(Trouble("unknown record type in", todo_name)),
+                _ => {
+                    // Where it came to be damaged can be seen from what there is of it, as in qmail.
+                    if has_sender {
+                        self.spill(n, &mut envelope, &mut written).map_err(failed)?;
+                    }
+                    return Err(Trouble("unknown record type in", todo_name));
+                }
             }
         }
         if !has_sender {
             return Err(Trouble("trouble reading", todo_name));
         }
-        lists.finish()
+        if written.is_none() && envelope.can_be_told() {
+            return Ok(Preprocessed::Told(envelope));
+        }
+        self.spill(n, &mut envelope, &mut written).map_err(failed)?;
+        let mut files = written.unwrap_or_else(|| Files::new(self.layout, n));
+        files.finish().map_err(failed)?;
+        Ok(Preprocessed::Written(files.channels()))
+    }
+
+    /// Moves the lists from memory to the files, which are made if need be.
+    fn spill(&self, n: MessNum, envelope: &mut Envelope, files: &mut Option<Files>) -> Result<(), PathBuf> {
+        let files = match files {
+            Some(files) => files,
+            None => {
+                let made = files.insert(Files::new(self.layout, n));
+                made.write_info(&envelope.sender)?;
+                made
+            }
+        };
+        files.append(envelope)?;
+        envelope.lists.iter_mut().for_each(Vec::clear);
+        Ok(())
+    }
+
+    fn is_gone(&self, n: MessNum) -> bool {
+        let gone = |e: std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+        self.layout.todo_places(n).all(|name| std::fs::symlink_metadata(name).is_err_and(gone))
     }
 
     fn open_todo(&self, n: MessNum) -> Result<File, Trouble> {
@@ -117,49 +154,4 @@ fn line(records: &mut Vec<u8>, parts: &[&str]) {
     records.push(b'L');
     parts.iter().for_each(|p| records.extend_from_slice(p.as_bytes()));
     records.push(0);
-}
-
-/// Removes a file; one that does not exist is removed already.
-fn remove(file: &Path) -> io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
-/// The recipient lists of one message. A file is made when its first recipient comes.
-struct Lists {
-    layout: Layout,
-    n: MessNum,
-    local: Option<BufWriter<File>>,
-    remote: Option<BufWriter<File>>,
-}
-
-impl Lists {
-    fn add(&mut self, channel: Channel, address: &[u8]) -> Result<(), Trouble> {
-        let name = self.layout.recipients(self.n, channel);
-        let list = match channel {
-            Channel::Local => &mut self.local,
-            Channel::Remote => &mut self.remote,
-        };
-        let list = match list {
-            Some(l) => l,
-            None => {
-                let file = sys::fs::create_new(&name, 0o600).map_err(|_| Trouble("unable to create", name.clone()))?;
-                list.insert(BufWriter::with_capacity(4096, file))
-            }
-        };
-        let written = list.write_all(b"T").and_then(|()| list.write_all(address)).and_then(|()| list.write_all(b"\0"));
-        written.map_err(|_| Trouble("trouble writing to", name))
-    }
-
-    fn finish(mut self) -> Result<Channels, Trouble> {
-        for (channel, list) in [(Channel::Local, &mut self.local), (Channel::Remote, &mut self.remote)] {
-            if let Some(list) = list {
-                let name = self.layout.recipients(self.n, channel);
-                list.flush().map_err(|_| Trouble("trouble writing to", name))?;
-            }
-        }
-        Ok(Channels { local: self.local.is_some(), remote: self.remote.is_some() })
-    }
 }
