@@ -111,7 +111,7 @@ fn literals(source: &str) -> Vec<String> {
     found
 }
 
-/// All literals of our libraries and programs by stage, `lib` for the libraries; `run` has the words of run scripts.
+/// All literals of our libraries and programs by stage, `lib` for the libraries; `sh` has the words of scripts.
 struct Sources(BTreeMap<String, Vec<String>>);
 
 impl Sources {
@@ -131,8 +131,8 @@ impl Sources {
                 _ => {}
             }
         }
-        let scripts = files(&top().join("service-templates"));
-        found.insert("run".to_string(), scripts.iter().flat_map(|f| words(fs::read_to_string(f).unwrap())).collect());
+        let scripts = ["service-templates", "package"].iter().flat_map(|dir| files(&top().join(dir)));
+        found.insert("sh".to_string(), scripts.flat_map(|f| words(fs::read_to_string(f).unwrap())).collect());
         Sources(found)
     }
 
@@ -153,13 +153,14 @@ fn stage_of(program: &str) -> Option<String> {
     stages.next().map(|dir| dir.file_name().unwrap().to_string_lossy().into_owned())
 }
 
-/// Whether `text` has `word`, and not as a piece of a longer name.
+/// Whether `text` has `word`, and not as a piece of a longer name; a word like .old is the end of a name.
 fn has_word(text: &str, word: &str) -> bool {
+    let is_end = word.starts_with(['.', '-']);
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-';
     text.match_indices(word).any(|(at, _)| {
         let before = text.as_bytes()[..at].last();
         let after = text.as_bytes().get(at + word.len());
-        !before.is_some_and(|b| is_name(b) || *b == b'.') && !after.is_some_and(is_name)
+        (is_end || !before.is_some_and(|b| is_name(b) || *b == b'.')) && !after.is_some_and(is_name)
     })
 }
 
@@ -169,7 +170,10 @@ fn file_exists(name: &str, literals: &[&str], table: &BTreeSet<String>) -> bool 
     // The split directories and message numbers.
     let short = short.trim_end_matches(|c: char| c.is_ascii_digit() || c == '/');
     let (dir, base) = short.rsplit_once('/').unwrap_or(("", short));
-    if short.is_empty() || short == conf::HOME || table.contains(short) || (dir == "conf" && top().join(short).exists())
+    if short.is_empty()
+        || short == conf::HOME
+        || table.contains(short)
+        || (["conf", "package"].contains(&dir) && top().join(short).exists())
     {
         return true;
     }
@@ -179,8 +183,12 @@ fn file_exists(name: &str, literals: &[&str], table: &BTreeSet<String>) -> bool 
     }
     // Programs read control files by their names alone.
     let control = if dir.is_empty() { short } else { short.strip_prefix("control/").unwrap_or(short) };
-    literals.iter().any(|l| *l == name || *l == control || (!dir.is_empty() && has_word(l, short)))
-        || literals.iter().any(|l| dir.is_empty() && l.ends_with(&format!("control/{short}")))
+    let has = |word: &str| literals.iter().any(|l| has_word(l, word));
+    // Copies of what is installed: bin.old.
+    let is_copy = |(stem, end): (&str, &str)| table.contains(stem) && has(&format!(".{end}"));
+    literals.iter().any(|l| *l == name || *l == control || l.ends_with(&format!("control/{control}")))
+        || (short.contains(['/', '.']) && has(short))
+        || short.rsplit_once('.').is_some_and(is_copy)
 }
 
 // ---------------------------------------------------------------- the tests
