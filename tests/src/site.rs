@@ -1,6 +1,6 @@
-//! A whole site for a test: the staged tree at its home, with its owners and its set-user-ID program, our sendmail where
-//! programs look for one, two users, and the queue running; all in name spaces of its own (mount, process, network,
-//! host name), so that nothing of this host is changed and nothing is left when the test ends.
+//! A whole site for a test: the staged tree at its home, with its owners and its set-user-ID program, our sendmail
+//! where programs look for one, two users, and the queue running; all in name spaces of its own (mount, process,
+//! network, host name), so that nothing of this host is changed and nothing is left when the test ends.
 //!
 //! Needs root, the staged tree (STAGE) and util-linux; a test without them says so and passes.
 
@@ -66,9 +66,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// Boots a site whose default delivery is `delivery`, or says on fd 2 why that can not be done: not root, no
-    /// staged tree, or one of the `programs` (absolute, or in PATH) is not there.
+    /// A site whose queue runs, with this default delivery; `None` as for [`Site::prepare`].
     pub fn boot(programs: &[&str], delivery: &str) -> Option<Site> {
+        let mut site = Site::prepare(programs)?;
+        site.start(delivery);
+        Some(site)
+    }
+
+    /// A site in which no program runs yet; or says on fd 2 why that can not be done: not root, no staged tree, or one
+    /// of the `programs` (absolute, or in PATH) is not there.
+    pub fn prepare(programs: &[&str]) -> Option<Site> {
         let stage = std::env::var("STAGE").unwrap_or_default();
         let skip = |why: &str| eprintln!("skipped: {why}");
         if !am_root() {
@@ -83,15 +90,18 @@ impl Site {
             skip(&format!("{missing} is not installed"));
             return None;
         }
-        let mut site = Site::lay_out(&stage)?;
+        let site = Site::lay_out(&stage)?;
         site.own();
         site.settings();
-        let start = format!(
-            "cd {home}; exec env - PATH={home}/bin:/usr/bin:/bin bin/qmail-start '{delivery}' >/var/log/qmail 2>&1",
-            home = conf::HOME
-        );
-        site.serve(&start, None);
         Some(site)
+    }
+
+    /// Starts the queue, and waits until it runs.
+    pub fn start(&mut self, delivery: &str) {
+        let home = conf::HOME;
+        let start = format!("cd {home}; exec env - PATH={home}/bin:/usr/bin:/bin bin/qmail-start '{delivery}'");
+        self.serve(&format!("{start} >/var/log/qmail 2>&1"), None);
+        self.wait_for_log("status: local 0/");
     }
 
     /// The name spaces with everything in place, no program started yet.
@@ -322,6 +332,11 @@ impl Site {
             assert!(Instant::now() < end, "waited in vain for {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until the log of qmail-send has this text.
+    pub fn wait_for_log(&self, text: &str) {
+        self.wait(text, || fs::read_to_string(self.path("/var/log/qmail")).unwrap_or_default().contains(text));
     }
 
     /// Waits until the queue is empty.

@@ -313,7 +313,8 @@ fn every_page_that_another_refers_to_exists() {
 
 #[test]
 fn literals_are_found_where_they_are() {
-    let source = "// \"no\"\nlet a = b\"one\\\"\"; let q = '\"'; let n = b'\\''; r#\"two\"\"#; let l: &'a str = \"three\";\n\
+    let source = "// \"no\"\nlet a = b\"one\\\"\"; let q = '\"'; let n = b'\\''; r#\"two\"\"#;\n\
+        let l: &'a str = \"three\";\n\
         #[cfg(test)]\nmod tests { \"no\" }";
     assert_eq!(literals(source), ["one\\\"", "two\"", "three"]);
 }

@@ -1,5 +1,5 @@
-//! cdb files both ways: Debian's tinycdb, freecdb and ucspi-tcp read what ours make, and ours read what theirs make; and
-//! a running site goes by files that they made.
+//! cdb files both ways: Debian's tinycdb, freecdb and ucspi-tcp read what ours make, and ours read what theirs make;
+//! and a running site goes by files that they made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use whole_system::site::{HOST, Site, field, home};
@@ -60,8 +60,9 @@ fn tinycdb_freecdb_and_ours_read_each_others_files() {
     assert!(counted.starts_with("records       5000\n"), "{counted}");
 }
 
-const RULES: &str = "127.0.0.1:allow,RELAYCLIENT=\"\",GREETING=\"/hello world/\"\n10.1-20.:deny\n10.:allow,NET=\"ten\"\n\
-    192.0.2.7:allow,RBLSMTPD=\"-no\"\njoe@192.0.2.8:allow,JOE=\"yes\"\n=good.example:allow\n=.example:deny\n=:allow,NAMED=\"\"\n:deny\n";
+const RULES: &str = "127.0.0.1:allow,RELAYCLIENT=\"\",GREETING=\"/hello world/\"\n10.1-20.:deny\n\
+    10.:allow,NET=\"ten\"\n192.0.2.7:allow,RBLSMTPD=\"-no\"\njoe@192.0.2.8:allow,JOE=\"yes\"\n\
+    =good.example:allow\n=.example:deny\n=:allow,NAMED=\"\"\n:deny\n";
 
 #[test]
 fn rules_of_ucspi_tcp_and_of_ours_say_the_same() {
@@ -104,27 +105,25 @@ fn rules_of_ucspi_tcp_and_of_ours_say_the_same() {
 
 #[test]
 fn a_site_goes_by_files_that_others_made() {
-    let Some(mut site) = Site::boot(&["/usr/bin/cdbmake", "/usr/bin/cdb", "/usr/bin/tcprules"], "./Maildir/") else {
+    let Some(mut site) = Site::prepare(&["/usr/bin/cdbmake", "/usr/bin/cdb", "/usr/bin/tcprules"]) else {
         return;
     };
     site.put("/tmp/rules", "127.0.0.1:allow,RELAYCLIENT=\"\"\n127.0.0.2:deny\n:allow\n");
     site.sh("root", "cd $0/control; /usr/bin/tcprules rules.smtpd.cdb tmp </tmp/rules", &[&home("")], b"");
+    site.put(&home("control/locals"), &format!("{HOST}\nmore.example\n"));
+    site.start("./Maildir/");
     site.serve_smtp();
-    // From, and then a domain that only morercpthosts.cdb has.
     let session = |ip: &str, recipient: &str| {
         let script =
             format!("$0/bin/tcpclient -RHl0 -i {ip} 127.0.0.1 25 sh -c 'exec 3<&0; cat <&3 >&7 & exec cat <&6'");
         let input = format!(
-            "HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<{recipient}>\r\nDATA\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n"
+            "HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<{recipient}>\r\n\
+             DATA\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n"
         );
         stdout(&site.try_sh("joe", &script, &[&home("")], input.as_bytes()))
     };
     assert_eq!(session("127.0.0.2", "ann@here.example"), "");
     assert!(session("127.0.0.3", "ann@more.example").contains("\r\n553 "), "{}", site.log());
-    let local = format!("{HOST}\nmore.example\n");
-    site.put(&home("control/locals"), &local);
-    // qmail-send reads locals again.
-    site.sh("root", "kill -HUP $(pidof qmail-send)", &[], b"");
     let makers = ["/usr/bin/cdbmake morercpthosts.cdb tmp", "cdb -c -t tmp morercpthosts.cdb -"];
     for make in makers {
         let script = format!("cd $0/control; rm -f morercpthosts.cdb; {make}");

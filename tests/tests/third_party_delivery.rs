@@ -2,7 +2,7 @@
 //! builds them, wired as their manuals and qmail's questions and answers say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use whole_system::site::{Site, body, field, home};
+use whole_system::site::{Site, body, field};
 
 /// A message of joe's to ann.
 fn send(site: &Site, subject: &str) {
@@ -123,5 +123,11 @@ fn dovecots_delivery_agent_delivers_defers_and_rejects() {
         let back = site.only("joe");
         assert_eq!((field(&back, "Return-Path"), field(&back, "Subject")), ("<>", subject), "{}", site.log());
     }
-    assert!(site.path(&home("queue/mess")).exists());
+    // A full mailbox may also be a reason to try again later.
+    site.put("/etc/lda.conf", &format!("quota_full_tempfail = yes\n{conf}"));
+    site.sh("joe", "/usr/sbin/sendmail ann", &[], large.as_bytes());
+    site.wait_for_log("deferral: ");
+    site.put("/etc/lda.conf", &conf.replace("100K", "100M"));
+    site.sh("root", "kill -ALRM $(pidof qmail-send)", &[], b"");
+    assert_eq!(body(&site.only("ann")).len(), body(&large).len());
 }

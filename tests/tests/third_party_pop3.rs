@@ -15,9 +15,11 @@ export USER=ann HOME=/var/home/ann SHELL=/bin/sh
 exec setpriv --reuid=ann --regid=people --init-groups "$@"
 "#;
 
-/// A site with POP3 on port 110 and SMTP on port 25.
+/// A site with POP3 on port 110 and SMTP on port 25. The mail of family.example goes to ann-family-ANYTHING.
 fn with_pop3(programs: &[&str]) -> Option<Site> {
-    let mut site = Site::boot(&[programs, &["bash", "md5sum"]].concat(), "./Maildir/")?;
+    let mut site = Site::prepare(&[programs, &["bash", "md5sum"]].concat())?;
+    site.put(&home("control/virtualdomains"), "family.example:ann-family\n");
+    site.start("./Maildir/");
     site.put("/etc/checkpassword", CHECKPASSWORD);
     site.sh("root", "chmod 755 /etc/checkpassword", &[], b"");
     let server = format!(
@@ -65,8 +67,8 @@ fn fetchmail_fetches_and_hands_on() {
     for (protocol, delivery) in [("pop3", ""), ("pop3", mda), ("apop", ""), ("apop", mda)] {
         fill(&site);
         let rc = format!(
-            "poll here.example protocol {protocol} uidl username ann password secret is joe here fetchall sslproto \"\" \
-             {delivery}\n"
+            "poll here.example protocol {protocol} uidl username ann password secret is joe here fetchall \
+             sslproto \"\" {delivery}\n"
         );
         site.put_for("joe", ".fetchmailrc", &rc);
         site.sh("joe", "fetchmail --nosyslog --nodetach -v", &[], b"");
@@ -82,6 +84,30 @@ fn fetchmail_fetches_and_hands_on() {
     // A wrong password.
     site.put_for("joe", ".fetchmailrc", &keep.replace("secret", "wrong"));
     assert_eq!(site.try_sh("joe", "fetchmail --nosyslog --nodetach", &[], b"").status.code(), Some(3));
+}
+
+#[test]
+fn fetchmail_sorts_the_mailbox_of_a_virtual_domain() {
+    let Some(site) = with_pop3(&["fetchmail"]) else { return };
+    site.put_for("ann", ".qmail-family-default", "./Maildir/\n");
+    for user in ["joe", "nobody"] {
+        let message = format!("To: x@elsewhere.example\nSubject: to {user}\n\nbody\n");
+        site.sh("joe", "/usr/sbin/sendmail $0@family.example", &[user], message.as_bytes());
+    }
+    site.settle();
+    site.sh("ann", "touch -d '5 seconds ago' Maildir/new/*", &[], b"");
+    // By the Delivered-To field that qmail-local writes, less the prefix from control/virtualdomains.
+    let rc = "set postmaster \"postmaster\"\npoll here.example protocol pop3 envelope \"Delivered-To\" \
+        qvirtual \"ann-family-\" aka family.example no dns username ann password secret to joe ann here fetchall \
+        sslproto \"\"\n";
+    site.put_for("joe", ".fetchmailrc", rc);
+    site.sh("joe", "fetchmail --nosyslog --nodetach -v", &[], b"");
+    let arrived = site.only("joe");
+    assert_eq!(field(&arrived, "Subject"), "to joe");
+    assert!(arrived.contains("\nDelivered-To: ann-family-joe@family.example\n"), "{arrived}");
+    assert_eq!(site.mail("ann", "Maildir"), [""; 0]);
+    let rest = site.sh("alias", "cat $0/alias/Maildir/new/*", &[&home("")], b"");
+    assert!(rest.contains("\nSubject: to nobody\n"), "{rest}");
 }
 
 /// getmail 6.18 never hears of the end of a program that ends before getmail has begun to wait for it; ours would.

@@ -63,14 +63,17 @@ fn ucspi_tcp_drives_our_qmail_smtpd() {
 
 #[test]
 fn our_tcpserver_drives_mailfront_and_it_our_qmail_queue() {
-    let Some(mut site) = Site::boot(&["smtpfront-qmail", "qmqpfront-qmail"], "./Maildir/") else { return };
+    let Some(mut site) = Site::prepare(&["smtpfront-qmail", "qmqpfront-qmail"]) else { return };
     // Where Debian's qmail is.
     site.sh("root", "ln -s $0 /var/lib/qmail", &[conf::HOME], b"");
     // What it reads of qmail's: rcpthosts, the cdb file that qmail-newmrh makes, badmailfrom.
     site.put(&home("control/morercpthosts"), "more.example\n");
     site.put(&home("control/badmailfrom"), "bad@b.example\n@worse.example\n");
     site.put(&home("control/locals"), &format!("{HOST}\nmore.example\n"));
-    site.sh("root", "$0/bin/qmail-newmrh; kill -HUP $(pidof qmail-send)", &[&home("")], b"");
+    site.sh("root", "$0/bin/qmail-newmrh", &[&home("")], b"");
+    site.put(&home("control/virtualdomains"), "y.example:ann-y\n");
+    site.put_for("ann", ".qmail-y-x", "./Maildir/\n");
+    site.start("./Maildir/");
     let front = |port: u16, program: &str| {
         format!(
             "exec env - PATH={}:/usr/sbin:/usr/bin:/bin tcpserver -vRHl {HOST} -x {} -u qmaild -g nofiles 0 {port} \
@@ -99,9 +102,6 @@ fn our_tcpserver_drives_mailfront_and_it_our_qmail_queue() {
         assert!(said.contains("\r\n553 5.1.") || said.contains("\r\n550 5.1."), "{from} {to}: {said}");
     }
     // RELAYCLIENT from our tcpserver's rules.
-    site.put(&home("control/virtualdomains"), "y.example:ann-y\n");
-    site.sh("root", "kill -HUP $(pidof qmail-send)", &[], b"");
-    site.put_for("ann", ".qmail-y-x", "./Maildir/\n");
     assert!(talk("127.0.0.1", "a@b.example", "x@y.example").contains("\r\n250 2.6.0 Accepted message"));
     assert_eq!(field(&site.only("ann"), "Delivered-To"), "ann-y-x@y.example");
     // QMQP: our qmail-qmqpc in place of qmail-queue, their server in front of qmail-queue.
