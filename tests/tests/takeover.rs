@@ -238,6 +238,26 @@ impl Site<'_> {
         wanted
     }
 
+    /// Queues 150 messages, and kills qmail-send while it is at work on the second third of them. Returns what is to
+    /// arrive.
+    fn fill_and_kill(&self, letter: &str) -> Arrived {
+        self.sink.reset();
+        let _ = fs::remove_file(self.host.scratch().join("go"));
+        let mut wanted = Arrived::new();
+        for n in 0..150 {
+            if n == 100 {
+                self.svc("-dk");
+            }
+            let subject = format!("{letter}{n:03}");
+            let to = ["ann@me.test", "joe-wait@me.test", "later@far.test", "now@far.test"];
+            let to = if n % 3 == 0 { &to[..] } else { &to[n % 4..][..1] };
+            self.inject(&subject, to);
+            wanted.extend(to.iter().map(|r| ((r.to_string(), subject.clone()), 1)));
+        }
+        self.wait_for("down");
+        wanted
+    }
+
     /// What came since [`Site::fill`], on both sides; the mailboxes are emptied.
     fn arrived(&self) -> Arrived {
         let mut all = self.sink.arrived.lock().unwrap().clone();
@@ -354,9 +374,8 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
     if std::env::var_os("QMAIL_PEER").is_none() {
         return skip("QMAIL_PEER is not the home of a notqmail");
     }
-    let needed = ["svscan", "svstat", "svc", "setuidgid", "multilog", "useradd", "groupadd"];
     let test = "a_notqmail_site_with_500_messages_is_taken_over_and_given_back";
-    on_a_host_of_its_own(test, &needed, |host| {
+    on_a_host_of_its_own(test, &DAEMONTOOLS, |host| {
         install_peer(host);
         let site = Site::new(host, Sink::start());
         let before = without_queue();
@@ -430,12 +449,37 @@ fn a_notqmail_site_with_500_messages_is_taken_over_and_given_back() {
     });
 }
 
+#[test]
+fn a_site_that_was_killed_is_taken_over_and_given_back_without_loss() {
+    if std::env::var_os("QMAIL_PEER").is_none() {
+        return skip("QMAIL_PEER is not the home of a notqmail");
+    }
+    let test = "a_site_that_was_killed_is_taken_over_and_given_back_without_loss";
+    on_a_host_of_its_own(test, &DAEMONTOOLS, |host| {
+        install_peer(host);
+        let site = Site::new(host, Sink::start());
+        for (letter, change) in [("a", &["install"][..]), ("b", &["upgrade", "-r"])] {
+            let wanted = site.fill_and_kill(letter);
+            host.must(change);
+            site.start_and_deliver();
+            let arrived = site.arrived();
+            // What was under way may come twice, nothing may be missing.
+            assert_eq!(arrived.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>(), "{change:?}");
+            site.svc("-u");
+            site.wait_for("up");
+        }
+    });
+}
+
 /// A part of a tree, as if it were one.
 fn below(tree: &BTreeMap<PathBuf, Seen>, dir: &str) -> BTreeMap<PathBuf, Seen> {
     let inside =
         tree.iter().filter_map(|(path, seen)| Some((path.strip_prefix(dir).ok()?.to_path_buf(), seen.clone())));
     inside.collect()
 }
+
+/// What a test with a site of the peer's runs.
+const DAEMONTOOLS: [&str; 7] = ["svscan", "svstat", "svc", "setuidgid", "multilog", "useradd", "groupadd"];
 
 /// Lays out the peer as its own installer does, with an empty queue.
 fn install_peer(host: &Host) {
