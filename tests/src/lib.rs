@@ -3,6 +3,7 @@
 
 pub mod host;
 pub mod machine;
+pub mod site;
 
 use std::fs;
 use std::io::Write;

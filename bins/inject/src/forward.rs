@@ -8,8 +8,8 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
-use queue::{Submission, Verdict};
-use std::io::{self, Read};
+use queue::Submission;
+use std::io::BufReader;
 use sys::Exit;
 use sys::error::complain;
 use sys::fd::STDIN;
@@ -40,9 +40,8 @@ fn run(args: sys::start::Args) -> Exit {
     };
     // The trace that lets qmail-local see a loop.
     message.put(&dtline);
-    if let Err(e) = copy(&mut message) {
+    if let Err(e) = message.put_all(BufReader::with_capacity(BUFFER, STDIN)) {
         complain(&[b"fatal: unable to read message: ", sys::error::text(&e).as_bytes()]);
-        message.fail();
         // It was told not to queue what it got.
         let _ = message.finish();
         return Exit::TEMPORARY;
@@ -52,27 +51,14 @@ fn run(args: sys::start::Args) -> Exit {
     for address in args {
         message.recipient(address);
     }
-    match message.finish() {
-        Verdict::Queued => {
+    match message.finish().result() {
+        Ok(()) => {
             complain(&[b"qp ", qp.as_bytes()]);
             Exit::OK
         }
-        Verdict::Refused(text) => {
-            let (letter, text) = text.split_at_checked(1).unwrap_or((b"Z", b""));
+        Err((code, text)) => {
             complain(&[b"fatal: ", text]);
-            if letter == b"D" { Exit::PERMANENT } else { Exit::TEMPORARY }
+            code
         }
-    }
-}
-
-/// Puts all of fd 0 into the message.
-fn copy(message: &mut Submission) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let count = STDIN.clone().read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        message.put(buffer.get(..count).unwrap_or_default());
     }
 }

@@ -38,7 +38,7 @@ fn run(args: sys::start::Args) -> Exit {
             Opt::Flag(b'E' | b'J') => scanner.skip_cluster(),
             // One way to deliver, one way to report errors, and no dot ends a message: nothing to choose.
             Opt::Flag(_) => {}
-            Opt::Value(b'f', address) => sender = Some(address),
+            Opt::Value(b'f', address) => sender = Some(bare(address)),
             Opt::Value(b'F', name) => env.set(b"MAILNAME", name),
             Opt::Value(b'b', mode) => match mode.first() {
                 Some(b'm') => {}
@@ -79,6 +79,11 @@ fn bad_option(letter: u8) -> Exit {
     let why: &[u8] = if takes_value { b"option requires an argument -- " } else { b"illegal option -- " };
     sys::error::complain(&[why, &[letter]]);
     say(USAGE, Exit::PERMANENT)
+}
+
+/// The address in angle brackets, which many programs put around it: `-f "<>"` is the null sender.
+fn bare(address: &[u8]) -> &[u8] {
+    address.strip_prefix(b"<").and_then(|a| a.strip_suffix(b">")).unwrap_or(address)
 }
 
 /// Makes the envelope sender the author too, without a name, in case the message has no From field.
@@ -132,6 +137,15 @@ fn become_program(file: &[u8], env: Env) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn angle_brackets_are_no_part_of_an_address() {
+        let rows =
+            [("<>", ""), ("<a@b.test>", "a@b.test"), ("a@b.test", "a@b.test"), ("", ""), ("<", "<"), ("<a", "<a")];
+        for (given, address) in rows {
+            assert_eq!(bare(given.as_bytes()), address.as_bytes(), "{given}");
+        }
+    }
 
     #[test]
     fn the_sender_becomes_the_author() {

@@ -11,8 +11,8 @@
 
 mod ask;
 
-use queue::{Submission, Verdict};
-use std::io::{self, Read, SeekFrom};
+use queue::Submission;
+use std::io::{BufReader, SeekFrom};
 use sys::Exit;
 use sys::error::{complain, text};
 use sys::fd::STDIN;
@@ -64,9 +64,8 @@ fn redirect(address: &[u8]) -> Exit {
     };
     // The trace that lets qmail-local see a loop.
     message.put(&dtline);
-    if let Err(e) = copy(&mut message) {
+    if let Err(e) = message.put_all(BufReader::with_capacity(BUFFER, STDIN)) {
         complain(&[b"fatal: unable to read message: ", text(&e).as_bytes()]);
-        message.fail();
         // It was told not to queue what it got.
         let _ = message.finish();
         return Exit::TEMPORARY;
@@ -74,27 +73,14 @@ fn redirect(address: &[u8]) -> Exit {
     let qp = message.qp().to_string();
     message.sender(&sender);
     message.recipient(address);
-    match message.finish() {
-        Verdict::Queued => {
+    match message.finish().result() {
+        Ok(()) => {
             complain(&[b"qp ", qp.as_bytes()]);
             Exit::STOP
         }
-        Verdict::Refused(text) => {
-            let (letter, text) = text.split_at_checked(1).unwrap_or((b"Z", b""));
+        Err((code, text)) => {
             complain(&[b"fatal: ", text]);
-            if letter == b"D" { Exit::PERMANENT } else { Exit::TEMPORARY }
+            code
         }
-    }
-}
-
-/// Puts all of fd 0 into the message.
-fn copy(message: &mut Submission) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let count = STDIN.clone().read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        message.put(buffer.get(..count).unwrap_or_default());
     }
 }

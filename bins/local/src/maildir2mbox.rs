@@ -13,7 +13,7 @@ mod reading;
 
 use mailbox::mbox;
 use mailbox::quoting::Quoter;
-use reading::Message;
+use mailbox::reading::{Listing, Part};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -48,8 +48,7 @@ fn variable(name: &[u8]) -> Result<Vec<u8>, Exit> {
 fn work() -> Result<(), Exit> {
     let (mbox, tmp) = (&variable(b"MAIL")?, &variable(b"MAILTMP")?);
     reading::enter()?;
-    reading::tidy();
-    let messages = reading::list(&["new", "cur"])?;
+    let messages = reading::list(&[Part::New, Part::Cur])?;
     if messages.is_empty() {
         return Ok(());
     }
@@ -72,11 +71,11 @@ fn work() -> Result<(), Exit> {
     if sys::fs::sync_dir(dir).is_err() {
         sys::fs::sync_file_system(&new).map_err(|e| fatal(&[b"unable to sync ", mbox], &e))?;
     }
-    for Message { file, .. } in &messages {
-        if let Err(e) = std::fs::remove_file(file) {
-            let name = file.as_os_str().as_bytes();
+    for n in 0..messages.len() {
+        if let Err(e) = messages.remove(n) {
+            let file = messages.path(n).unwrap_or_default();
             let why: &[u8] = b" will be delivered twice; unable to unlink: ";
-            complain(&[b"warning: $MAILDIR/", name, why, text(&e).as_bytes()]);
+            complain(&[b"warning: $MAILDIR/", file.as_os_str().as_bytes(), why, text(&e).as_bytes()]);
         }
     }
     Ok(())
@@ -105,18 +104,18 @@ fn lock(mbox: &Path) -> io::Result<File> {
 }
 
 /// Writes the old mbox file and the messages to the new one, and syncs it.
-fn fill(new: &File, old: File, messages: &[Message], mbox: &[u8], tmp: &[u8]) -> Result<(), Exit> {
+fn fill(new: &File, old: File, messages: &Listing, mbox: &[u8], tmp: &[u8]) -> Result<(), Exit> {
     let unwritable = |e: io::Error| fatal(&[b"unable to write to ", tmp], &e);
     let mut out = BufWriter::with_capacity(mailbox::BUFFER, new);
     copy(&mut BufReader::with_capacity(mailbox::BUFFER, old), |bytes| out.write_all(bytes)).map_err(|e| match e {
         Trouble::Read(e) => fatal(&[b"unable to read ", mbox], &e),
         Trouble::Write(e) => unwritable(e),
     })?;
-    for message in messages {
-        let name = message.file.as_os_str().as_bytes();
-        let opened = sys::fs::open_read(&message.file).map_err(Trouble::Read);
-        opened.and_then(|file| append(&mut out, file, message.seconds)).map_err(|e| match e {
-            Trouble::Read(e) => fatal(&[b"unable to read $MAILDIR/", name], &e),
+    for n in 0..messages.len() {
+        let path = messages.path(n).unwrap_or_default();
+        let opened = sys::fs::open_read(&path).map_err(Trouble::Read);
+        opened.and_then(|file| append(&mut out, file, messages.seconds(n))).map_err(|e| match e {
+            Trouble::Read(e) => fatal(&[b"unable to read $MAILDIR/", path.as_os_str().as_bytes()], &e),
             Trouble::Write(e) => unwritable(e),
         })?;
     }

@@ -9,9 +9,9 @@
 
 mod reading;
 
+use mailbox::reading::{Listing, Part};
 use mess822::header::{Error, Fields};
 use mess822::hfield::{self, Name};
-use reading::Message;
 use std::io::{BufReader, Read};
 use std::time::Duration;
 use sys::Exit;
@@ -35,8 +35,7 @@ fn run(_: sys::start::Args) -> Exit {
         return code;
     }
     loop {
-        reading::tidy();
-        let messages = match reading::list(&["new"]) {
+        let messages = match reading::list(&[Part::New]) {
             Ok(messages) => messages,
             Err(code) => return code,
         };
@@ -48,12 +47,12 @@ fn run(_: sys::start::Args) -> Exit {
     }
 }
 
-fn show(messages: &[Message]) -> Result<(), ()> {
+fn show(messages: &Listing) -> Result<(), ()> {
     let put = |bytes: &[u8]| sys::fd::write_all(1, bytes).map_err(|_| ());
     put(CLEAR)?;
-    for message in messages {
+    for file in (0..messages.len()).filter_map(|n| messages.path(n)) {
         // One that is gone was taken by another reader.
-        let Ok(file) = sys::fs::open_read(&message.file) else { continue };
+        let Ok(file) = sys::fs::open_read(&file) else { continue };
         let Some(text) = summary(file) else {
             complain(&[b"fatal: trouble reading new message"]);
             return Err(());

@@ -12,7 +12,7 @@
 use mess822::header::{self, Fields};
 use mess822::hfield::{self, Name};
 use mess822::{list, quote, token};
-use queue::{Submission, Verdict};
+use queue::Submission;
 use std::io::BufReader;
 use sys::Exit;
 use sys::error::complain;
@@ -94,15 +94,12 @@ fn answer(address: &[u8], sender: &[u8], message_id: &[u8]) -> Exit {
     notice.put(&text(address, sender, message_id));
     notice.sender(b"");
     notice.recipient(sender);
-    match notice.finish() {
-        Verdict::Queued => Exit::OK,
-        Verdict::Refused(why) if why.starts_with(b"D") => {
-            complain(&[b"fatal: permanent qmail-queue error"]);
-            Exit::PERMANENT
-        }
-        Verdict::Refused(_) => {
-            complain(&[b"fatal: temporary qmail-queue error"]);
-            Exit::TEMPORARY
+    match notice.finish().result() {
+        Ok(()) => Exit::OK,
+        Err((code, _)) => {
+            let kind: &[u8] = if code == Exit::PERMANENT { b"permanent" } else { b"temporary" };
+            complain(&[b"fatal: ", kind, b" qmail-queue error"]);
+            code
         }
     }
 }

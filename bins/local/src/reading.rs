@@ -1,25 +1,15 @@
-//! Reading a maildir (maildir(5)): going there, tidying tmp, and what is in it, oldest first. For maildir2mbox and
+//! Going to the maildir that MAILDIR names and reading it, and the complaints if that fails. For maildir2mbox and
 //! maildirwatch.
 
+use mailbox::reading::{Error, Listing, Part, clean_tmp};
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use sys::Exit;
 use sys::error::{complain, text};
 
-/// How long a file may lie in tmp after it was last read (seconds): no delivery takes longer, so it is a dead one.
-const TMP_SECS: i64 = 129_600;
-
-/// A message of the maildir.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Message {
-    /// When it was delivered (seconds since 1970).
-    pub seconds: i64,
-    /// Its file, below the maildir.
-    pub file: PathBuf,
-}
+/// The maildir, which [`enter`] has made the working directory.
+const HERE: &str = "";
 
 /// Changes to the directory that MAILDIR names. What is wrong has been complained about on fd 2.
 pub fn enter() -> Result<(), Exit> {
@@ -33,49 +23,15 @@ pub fn enter() -> Result<(), Exit> {
     })
 }
 
-/// Removes what dead deliveries have left in tmp. What can not be removed stays for the next reader.
-pub fn tidy() {
-    let now = now();
-    for entry in fs::read_dir("tmp").into_iter().flatten().flatten() {
-        if !is_hidden(&entry.file_name())
-            && fs::metadata(entry.path()).is_ok_and(|m| now > m.atime().saturating_add(TMP_SECS))
-        {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// All messages in these directories of the maildir, oldest first. Those of the present second are left for the next
-/// time, since another one of the same age may still come.
-pub fn list(dirs: &[&str]) -> Result<Vec<Message>, Exit> {
-    let now = now();
-    let mut messages = Vec::new();
-    for &dir in dirs {
-        let trouble = |doing: &[u8], e: &std::io::Error| {
-            complain(&[b"fatal: unable to ", doing, b" $MAILDIR/", dir.as_bytes(), b": ", text(e).as_bytes()]);
-            Exit::TEMPORARY
+/// The messages in these parts of the maildir, after what a crash has left in tmp was removed.
+pub fn list(parts: &[Part]) -> Result<Listing, Exit> {
+    clean_tmp(Path::new(HERE));
+    Listing::read(Path::new(HERE), parts).map_err(|e| {
+        let (doing, part, e): (&[u8], _, _) = match &e {
+            Error::Open(part, e) => (b"scan", part, e),
+            Error::Read(part, e) => (b"read", part, e),
         };
-        for entry in fs::read_dir(dir).map_err(|e| trouble(b"scan", &e))? {
-            let file = entry.map_err(|e| trouble(b"read", &e))?;
-            if is_hidden(&file.file_name()) {
-                continue;
-            }
-            // One that is gone was taken by another reader.
-            if let Ok(about) = fs::metadata(file.path())
-                && about.mtime() < now
-            {
-                messages.push(Message { seconds: about.mtime(), file: file.path() });
-            }
-        }
-    }
-    messages.sort();
-    Ok(messages)
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b".")
-}
-
-fn now() -> i64 {
-    i64::try_from(sys::time::now()).unwrap_or(i64::MAX)
+        complain(&[b"fatal: unable to ", doing, b" $MAILDIR/", part.name().as_bytes(), b": ", text(e).as_bytes()]);
+        Exit::TEMPORARY
+    })
 }

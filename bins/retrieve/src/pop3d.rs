@@ -9,7 +9,7 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
-use mailbox::reading::{self, Listing};
+use mailbox::reading::{self, Listing, Part};
 use pop3::session::{Maildrop, Session};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -58,7 +58,7 @@ fn open(dir: &[u8]) -> Result<Maildir, &'static [u8]> {
     process::chdir(Path::new(OsStr::from_bytes(dir))).map_err(|_| NO_MAILDIR)?;
     let here = Path::new("");
     reading::clean_tmp(here);
-    Listing::read(here).map(Maildir).map_err(|_| NOT_SCANNED)
+    Listing::read(here, &[Part::New, Part::Cur]).map(Maildir).map_err(|_| NOT_SCANNED)
 }
 
 /// The maildir in the working directory.

@@ -10,18 +10,30 @@ pub const LEFTOVER_SECS: i64 = 129_600;
 
 /// Where a message lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// No reader has seen it.
     New,
+    /// A reader has seen it.
     Cur,
 }
 
 impl Part {
-    fn name(self) -> &'static str {
+    /// The name of the directory in the maildir.
+    pub fn name(self) -> &'static str {
         match self {
             Part::New => "new",
             Part::Cur => "cur",
         }
     }
+}
+
+/// Why a maildir can not be read.
+#[derive(Debug)]
+pub enum Error {
+    /// This part of it can not be opened.
+    Open(Part, io::Error),
+    /// This part can not be read to its end.
+    Read(Part, io::Error),
 }
 
 /// One message; its name is a piece of [`Listing::names`].
@@ -45,14 +57,14 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Reads new and cur of the maildir `dir`.
+    /// Reads these parts of the maildir `dir`; the empty path is the working directory.
     ///
     /// Names that begin with a dot are skipped. So is what has changed in the present second: more of the same time may
     /// still come, and would get a smaller number than what was listed already.
-    pub fn read(dir: &Path) -> io::Result<Listing> {
+    pub fn read(dir: &Path, parts: &[Part]) -> Result<Listing, Error> {
         let mut listing = Listing { dir: dir.into(), entries: vec![], names: vec![] };
         let now = now();
-        for part in [Part::New, Part::Cur] {
+        for &part in parts {
             listing.add(part, now)?;
         }
         let names = listing.names.as_slice();
@@ -61,10 +73,10 @@ impl Listing {
         Ok(listing)
     }
 
-    fn add(&mut self, part: Part, now: i64) -> io::Result<()> {
+    fn add(&mut self, part: Part, now: i64) -> Result<(), Error> {
         let dir = self.dir.join(part.name());
-        for found in std::fs::read_dir(&dir)? {
-            let name = found?.file_name();
+        for found in std::fs::read_dir(&dir).map_err(|e| Error::Open(part, e))? {
+            let name = found.map_err(|e| Error::Read(part, e))?.file_name();
             if name.as_bytes().first() == Some(&b'.') {
                 continue;
             }
@@ -89,6 +101,11 @@ impl Listing {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// When message `n` was delivered, in seconds since 1970; 0 if there is none.
+    pub fn seconds(&self, n: usize) -> i64 {
+        self.entries.get(n).map_or(0, |e| e.mtime)
     }
 
     /// The size in bytes of message `n`, counted from 0; 0 if there is none.
@@ -168,6 +185,8 @@ mod tests {
         dir
     }
 
+    const BOTH: [Part; 2] = [Part::New, Part::Cur];
+
     fn ids(listing: &Listing) -> Vec<String> {
         (0..listing.len()).map(|n| String::from_utf8_lossy(listing.id(n)).into_owned()).collect()
     }
@@ -184,18 +203,20 @@ mod tests {
         let dir = maildir(&files);
         fs::write(dir.path().join("new/now"), "").unwrap();
         sys::fs::set_mtime(&dir.path().join("new/now"), now() + 100).unwrap();
-        let listing = Listing::read(dir.path()).unwrap();
+        let listing = Listing::read(dir.path(), &BOTH).unwrap();
         assert_eq!(ids(&listing), ["b", "d", "c", "a"]);
         assert_eq!((0..5).map(|n| listing.size(n)).collect::<Vec<_>>(), [2, 3, 1, 0, 0]);
         assert_eq!(listing.path(0), Some(dir.path().join("cur/b:2,S")));
         assert_eq!(listing.path(4), None);
+        assert_eq!((listing.seconds(0), listing.seconds(4)), (20, 0));
+        assert_eq!(ids(&Listing::read(dir.path(), &[Part::New]).unwrap()), ["c", "a"]);
     }
 
     #[test]
     fn a_message_is_moved_once_and_never_over_another() {
         let dir =
             maildir(&[("new/a", "new", 10), ("new/b", "new", 20), ("cur/b:2,", "old", 30), ("cur/c:2,F", "", 40)]);
-        let listing = Listing::read(dir.path()).unwrap();
+        let listing = Listing::read(dir.path(), &BOTH).unwrap();
         assert!(listing.move_to_cur(0).is_ok());
         assert!(listing.move_to_cur(0).is_err());
         assert!(listing.move_to_cur(1).is_err());
@@ -211,9 +232,9 @@ mod tests {
     #[test]
     fn a_maildir_without_its_parts_is_an_error() {
         let dir = maildir(&[]);
-        assert!(Listing::read(dir.path()).unwrap().is_empty());
+        assert!(Listing::read(dir.path(), &BOTH).unwrap().is_empty());
         fs::remove_dir(dir.path().join("cur")).unwrap();
-        assert!(Listing::read(dir.path()).is_err());
+        assert!(matches!(Listing::read(dir.path(), &BOTH), Err(Error::Open(Part::Cur, _))));
     }
 
     #[test]

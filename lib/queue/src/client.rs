@@ -1,7 +1,7 @@
 //! Handing a message to qmail-queue: the message on its fd 0, then the envelope on its fd 1 (qmail-queue(8)).
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -39,6 +39,20 @@ pub enum Verdict {
     Queued,
     /// Not queued. The text begins with `D` (permanent) or `Z` (temporary), without a newline.
     Refused(Vec<u8>),
+}
+
+impl Verdict {
+    /// What a program says that was asked to send one message: nothing, or exit code and text of the refusal.
+    pub fn result(&self) -> Result<(), (Exit, &[u8])> {
+        match self {
+            Verdict::Queued => Ok(()),
+            Verdict::Refused(text) => match text.split_first() {
+                Some((b'D', text)) => Err((Exit::PERMANENT, text)),
+                Some((_, text)) => Err((Exit::TEMPORARY, text)),
+                None => Err((Exit::TEMPORARY, b"")),
+            },
+        }
+    }
 }
 
 impl Submission {
@@ -82,6 +96,27 @@ impl Submission {
             let put = self.message.as_mut().map_or(Ok(()), |m| m.write_all(bytes));
             self.failed = put.is_err();
         }
+    }
+
+    /// Adds everything that `from` has. If it can not be read, or the hand-over fails, the message is given up; the
+    /// error is that of reading.
+    pub fn put_all(&mut self, mut from: impl BufRead) -> io::Result<()> {
+        while !self.failed {
+            let count = match from.fill_buf() {
+                Ok([]) => break,
+                Ok(bytes) => {
+                    self.put(bytes);
+                    bytes.len()
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+                Err(e) => {
+                    self.fail();
+                    return Err(e);
+                }
+            };
+            from.consume(count);
+        }
+        Ok(())
     }
 
     /// Gives the message up: whatever follows, it will not be queued.
@@ -191,7 +226,11 @@ mod tests {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let file = std::env::temp_dir().join(format!("qq-{}-{n}", std::process::id()));
-        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let text = file.with_extension("text");
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Copied by another process: a file that this one has open for writing while another test forks is busy.
+        assert!(std::process::Command::new("cp").args([&text, &file]).status().unwrap().success());
+        std::fs::remove_file(text).unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
         let mut s = Submission::start(Path::new("/"), Some(file.as_os_str().as_bytes()), Env::inherit()).unwrap();
         use_it(&mut s);
@@ -227,6 +266,43 @@ mod tests {
             s.recipient(b"b");
         });
         assert_eq!(v, refused("Dmail server permanently rejected message (#5.3.0)"));
+    }
+
+    #[test]
+    fn a_message_that_can_not_be_read_is_given_up() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+        let use_it = |from: &mut dyn BufRead, s: &mut Submission| {
+            let read = s.put_all(from);
+            s.sender(b"a");
+            s.recipient(b"b");
+            read.is_ok()
+        };
+        let text: &[u8] = b"abc";
+        let whole = "test $(cat) = abc && cat <&1 >/dev/null";
+        assert_eq!(run(whole, |s| assert!(use_it(&mut &*text, s))), Verdict::Queued);
+        let cut = "exec 3<&1 >/dev/null; cat; test $(wc -c <&3) -eq 0 && exit 31; exit 0";
+        let mut broken = io::BufReader::new(text.chain(Broken));
+        let v = run(cut, |s| assert!(!use_it(&mut broken, s)));
+        assert_eq!(v, refused("Dmail server permanently rejected message (#5.3.0)"));
+    }
+
+    #[test]
+    fn a_refusal_is_an_exit_code_and_a_text() {
+        let rows: [(&[u8], Exit, &[u8]); 4] = [
+            (b"Dnever (#5.3.0)", Exit::PERMANENT, b"never (#5.3.0)"),
+            (b"Zlater", Exit::TEMPORARY, b"later"),
+            (b"?", Exit::TEMPORARY, b""),
+            (b"", Exit::TEMPORARY, b""),
+        ];
+        for (text, code, rest) in rows {
+            assert_eq!(Verdict::Refused(text.to_vec()).result(), Err((code, rest)));
+        }
+        assert_eq!(Verdict::Queued.result(), Ok(()));
     }
 
     #[test]

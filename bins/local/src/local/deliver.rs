@@ -5,9 +5,8 @@ use super::job::Job;
 use super::message::{Message, rewind};
 use mailbox::maildir::{self, Draft};
 use mailbox::mbox;
-use queue::{Submission, Verdict};
+use queue::Submission;
 use std::ffi::OsStr;
-use std::io::BufRead;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use sys::Exit;
@@ -104,32 +103,16 @@ pub fn forward(job: &Job, message: &Message, addresses: &[&[u8]]) -> Result<i32,
     let mut copy = started.map_err(|e| cannot_fork(&e))?;
     let qp = copy.qp();
     copy.put(&job.delivered_to);
-    while !copy.has_failed() {
-        let count = match reader.fill_buf() {
-            Ok([]) => break,
-            Ok(some) => {
-                copy.put(some);
-                some.len()
-            }
-            Err(_) => {
-                copy.fail();
-                0
-            }
-        };
-        reader.consume(count);
-    }
+    // A message that can not be read is cut off, and refused for that.
+    let _ = copy.put_all(&mut reader);
     copy.sender(&sender);
     for address in addresses {
         copy.recipient(address);
     }
-    match copy.finish() {
-        Verdict::Queued => Ok(qp),
-        Verdict::Refused(text) => {
-            let (letter, text) = text.split_at_checked(1).unwrap_or((b"Z", b""));
-            let text: &[&[u8]] = &[b"Unable to forward message: ", text, b"."];
-            Err(if letter == b"D" { Failure::permanent(text) } else { Failure::temporary(text) })
-        }
-    }
+    copy.finish().result().map(|()| qp).map_err(|(code, text)| {
+        let text: &[&[u8]] = &[b"Unable to forward message: ", text, b"."];
+        if code == Exit::PERMANENT { Failure::permanent(text) } else { Failure::temporary(text) }
+    })
 }
 
 fn cannot_fork(error: &std::io::Error) -> Failure {
