@@ -20,8 +20,18 @@ const ELSEWHERE: [(&str, &str, &str); 6] = [
 /// Pages of sections 1 and 8 about something that is no program of its own.
 const CONCEPTS: [&str; 1] = ["qmail-command"];
 /// References to pages of other packages.
-const FOREIGN: [&str; 9] =
-    ["cat 1", "find 1", "flock 2", "logger 1", "nsswitch.conf 5", "passwd 5", "supervise 8", "svc 8", "syslog 3"];
+const FOREIGN: [&str; 10] = [
+    "cat 1",
+    "find 1",
+    "flock 2",
+    "inotify 7",
+    "logger 1",
+    "nsswitch.conf 5",
+    "passwd 5",
+    "supervise 8",
+    "svc 8",
+    "syslog 3",
+];
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
