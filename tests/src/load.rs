@@ -1,7 +1,8 @@
 //! The measuring half of package/bench, which starts it inside the name spaces of the mail system under test.
 //!
 //!   load wait                     until a server greets on port 25
-//!   load log FILE                 takes what is logged to /dev/log, as syslogd does, and appends it to FILE
+//!   load log SOURCE FILE          appends to FILE what is logged: to the named pipe SOURCE, in place of a multilog,
+//!                                 or to the socket /dev/log, in place of a syslogd
 //!   load transfer SYSTEM CGROUP HOME SENDMAIL WORKLOAD WAY CLIENTS MESSAGES EACH RECIPIENTS DOMAIN ROUND
 //!                                 sends MESSAGES and prints one line of figures (figures.rs)
 //!   load table                    reads such lines and prints medians and ratios; exit 1 if a figure is void
@@ -45,10 +46,10 @@ pub fn run(args: impl Iterator<Item = String>) -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["wait"] => wait(),
-        ["log", file] => log(file),
+        ["log", source, file] => log(source, file),
         ["transfer", rest @ ..] => transfer(rest),
         ["table"] => figures::table(),
-        _ => Err("usage: load wait | log FILE | transfer ... | table".to_string()),
+        _ => Err("usage: load wait | log SOURCE FILE | transfer ... | table".to_string()),
     };
     match done {
         Ok(code) => code,
@@ -77,13 +78,18 @@ fn wait() -> Result<ExitCode> {
     Err(format!("no greeting on {SMTP}"))
 }
 
-/// Stands in for syslogd, so that both systems have somebody who reads what they log.
-fn log(file: &str) -> Result<ExitCode> {
+/// Stands in for the logger of a system, so that each has one.
+fn log(source: &str, file: &str) -> Result<ExitCode> {
     let told = |what: &str, e: std::io::Error| format!("unable to {what}: {e}");
-    let socket = UnixDatagram::bind("/dev/log").map_err(|e| told("bind /dev/log", e))?;
-    let everybody = PermissionsExt::from_mode(0o666);
-    std::fs::set_permissions("/dev/log", everybody).map_err(|e| told("open /dev/log to everybody", e))?;
     let mut file = OpenOptions::new().create(true).append(true).open(file).map_err(|e| told("open the log", e))?;
+    if source != "/dev/log" {
+        let mut pipe = std::fs::File::open(source).map_err(|e| told("open the pipe", e))?;
+        std::io::copy(&mut pipe, &mut file).map_err(|e| told("write the log", e))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let socket = UnixDatagram::bind(source).map_err(|e| told("bind /dev/log", e))?;
+    let everybody = PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(source, everybody).map_err(|e| told("open /dev/log to everybody", e))?;
     let mut line = [0; 8192];
     loop {
         let n = socket.recv(&mut line).map_err(|e| told("read /dev/log", e))?;
@@ -100,7 +106,7 @@ fn transfer(words: &[&str]) -> Result<ExitCode> {
     };
     let number = |word: &str| word.parse::<usize>().map_err(|_| format!("no number: {word}"));
     let way = match way {
-        "smtp" => Way::Smtp { each: number(each)? },
+        "smtp" => Way::Smtp { each: number(each)?.max(1) },
         "command" => Way::Command { program: sendmail.to_string() },
         _ => return Err(format!("no way of sending: {way}")),
     };
