@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod host;
+pub mod load;
 pub mod machine;
 pub mod site;
 

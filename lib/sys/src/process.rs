@@ -3,6 +3,7 @@
 use crate::fd::check;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// A user id. Not a group id, not an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,6 +184,16 @@ pub fn reap_status() -> Option<(Pid, i32)> {
             Err(_) => return None,
         }
     }
+}
+
+/// Processor time, user and system, of all children that were waited for, and of theirs.
+pub fn children_time() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    // It cannot fail for this set of processes.
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Duration::ZERO };
+    let micros = |t: nix::sys::time::TimeVal| u64::try_from(t.num_microseconds()).unwrap_or(0);
+    Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
 }
 
 /// Sends `signal` to a process.
