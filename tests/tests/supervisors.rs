@@ -153,14 +153,7 @@ fn live(m: &Machine, supervisor: Supervisor, start: &[&str]) {
     site.makes_services_once();
     m.sh(SETTINGS);
     m.start(start);
-    site.log_has(0, " status: local 0/10 remote 0/20\n");
-    site.opens_no_port_before_it_may();
-    site.takes_mail_by_every_way("");
-    site.shows_mail_by_pop3(5);
-    assert_eq!(site.may_relay(), "250");
-    site.hup_and_alrm();
-    site.term();
-    site.survives_kills();
+    site.starts_and_survives();
     site.goes_down();
     site.has_delivered_once();
     site.keeps_logs();
@@ -227,6 +220,18 @@ impl Site<'_> {
 
     fn qmail_send(&self) -> Option<u32> {
         self.m.processes("qmail-send").first().copied()
+    }
+
+    /// From the start to the last daemon killed.
+    fn starts_and_survives(&self) {
+        self.log_has(0, " status: local 0/10 remote 0/20\n");
+        self.opens_no_port_before_it_may();
+        self.takes_mail_by_every_way("");
+        self.shows_mail_by_pop3(5);
+        assert_eq!(self.may_relay(), "250");
+        self.hup_and_alrm();
+        self.term();
+        self.survives_kills();
     }
 
     /// A server starts when the administrator enables it.
@@ -491,14 +496,7 @@ fn systemd() {
         site.makes_services_once();
         m.sh(SETTINGS);
         let _booted = Booted::start(m);
-        site.log_has(0, " status: local 0/10 remote 0/20\n");
-        site.opens_no_port_before_it_may();
-        site.takes_mail_by_every_way("");
-        site.shows_mail_by_pop3(5);
-        assert_eq!(site.may_relay(), "250");
-        site.hup_and_alrm();
-        site.term();
-        site.survives_kills();
+        site.starts_and_survives();
         let before: usize = m.mail().values().sum();
         // The same without tcpserver. Starting a socket stops the service on its port, but no session.
         let mut session = Connection::to(25);

@@ -19,7 +19,8 @@ use sys::Exit;
 use sys::process::Ended;
 use sys::spawn::{NotStarted, Program};
 
-/// The longest output of qmail-remote (bytes), far more than it ever writes for so many recipients.
+/// The longest output of qmail-remote (bytes): it quotes a server with at most 5000 bytes for each recipient and for the
+/// message (lib/smtp), so that this is enough for [`RECIPIENTS_MAX`].
 const OUTPUT_MAX: usize = 262_144;
 /// The most recipients of one job. Every server takes 100 (RFC 5321 4.5.3.1.8); less keeps both processors busy.
 const RECIPIENTS_MAX: usize = 50;

@@ -40,9 +40,11 @@ const SLEEP_SYSFAIL: u64 = 123;
 const SLEEP_FOREVER: u64 = 86_400;
 /// Added to every sleep that has an end, so that a clock that stands between two seconds makes no busy loop (seconds).
 const SLEEP_FUZZ: u64 = 1;
-/// Steps of one kind taken before the other kinds get their turn: as many as a spawner has room for, so that it sees
-/// together what can be delivered together.
-const STEPS: usize = 256;
+/// Steps of one kind taken before the other kinds get their turn.
+const STEPS: usize = 64;
+/// The same for steps towards deliveries: as many as a spawner has room for, so that it sees together what can be
+/// delivered together.
+const DELIVERY_STEPS: usize = 256;
 
 sys::program!(run);
 
@@ -272,7 +274,7 @@ impl Send {
         }
         let now = sys::time::now();
         for c in 0..self.channels.len() {
-            for _ in 0..STEPS {
+            for _ in 0..DELIVERY_STEPS {
                 let Some(channel) = self.channels.get_mut(c) else { break };
                 match channel.step(now, &self.settings, log) {
                     channel::Step::Nothing => break,
