@@ -5,6 +5,7 @@
 #[path = "../../lib/spf/tests/suite/mod.rs"]
 mod suite;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 use suite::{Entry, Said, Zone};
 use whole_system::names::{Data, NameServer, Reply, kind};
@@ -40,42 +41,61 @@ fn serve(zone: Zone) -> NameServer {
     })
 }
 
-/// The result and the explanation for people, and those for programs.
+/// Whether this is not the place to run the test `name`: some client of the suite has an address of this machine, and
+/// would be told so. Then the test was run once more, without these addresses.
+fn ran_elsewhere(name: &str) -> bool {
+    const MARK: &str = "TEST_HAS_NO_ADDRESSES";
+    if std::env::var_os(MARK).is_some() {
+        return false;
+    }
+    let own = sys::net::local_addresses().unwrap();
+    if !suite::scenarios().iter().flat_map(|s| &s.cases).any(|c| own.contains(&c.host.parse().unwrap())) {
+        return false;
+    }
+    let script = "ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture";
+    let me = std::env::current_exe().unwrap();
+    let mut unshare = Command::new("unshare");
+    let ended = unshare.args(["-rn", "sh", "-c", script]).arg(me).arg(name).env(MARK, "").status();
+    assert!(ended.is_ok_and(|status| status.success()), "without this machine's addresses");
+    true
+}
+
+/// The result and the explanation for people, and those for qmail-smtpd.
 fn both_ways(home: &Home, server: &NameServer, case: &suite::Case) -> [(String, Option<String>); 2] {
     let question = [&case.host, &case.helo, &case.mailfrom];
     let ask = |before: &[&str], after: &[&str]| {
         let mut spfquery = home.command("spfquery");
-        run(spfquery.args(before).args(question).args(after).env("DNSCACHEIP", server.cache()), b"")
+        stdout(&run(spfquery.args(before).args(question).args(after).env("DNSCACHEIP", server.cache()), b""))
     };
-    let said = stdout(&ask(&[], &[]));
+    let said = ask(&[], &[]);
     let result = said.lines().next().and_then(|line| line.strip_prefix("result=")).unwrap_or("nothing");
+    let result = match result {
+        "unknown" => "permerror",
+        "error" => "temperror",
+        other => other,
+    };
     let explanation = said.lines().find_map(|line| line.strip_prefix("SPF results returned: "));
-    let told = stdout(&ask(&["-0"], &["unknown", "", "DEFAULT"]));
+    let told = ask(&["-0"], &["r.test"]);
     let fields: Vec<&str> = told.split('\0').collect();
-    let fifth = fields.get(4).map(|text| text.to_string());
-    [(result.to_string(), explanation.map(str::to_string)), (fields[0].to_string(), fifth)]
+    let third = fields.get(2).map(|text| text.to_string());
+    [(result.to_string(), explanation.map(str::to_string)), (fields[0].to_string(), third)]
 }
 
 #[test]
 fn all_203_public_cases_of_rfc_7208() {
+    if ran_elsewhere("all_203_public_cases_of_rfc_7208") {
+        return;
+    }
     let home = Home::new(&["spfquery"]);
     home.put("control/spfexplain", b"DEFAULT\n");
-    let own = sys::net::local_addresses().unwrap();
     let (mut count, mut wrong) = (0, Vec::new());
     for scenario in suite::scenarios() {
         let server = serve(scenario.zone);
         for case in &scenario.cases {
             count += 1;
             for (result, explanation) in both_ways(&home, &server, case) {
-                let standard = match &*result {
-                    "unknown" => "permerror",
-                    "error" => "temperror",
-                    // People are told that the client is this machine, if it happens to have that address.
-                    "loopback" if own.contains(&case.host.parse().unwrap()) => continue,
-                    other => other,
-                };
                 let explained = case.explanation.is_none() || case.explanation == explanation;
-                if !explained || !case.results.iter().any(|r| r == standard) {
+                if !explained || !case.results.contains(&result) {
                     wrong.push(format!("{} {}: {result} {explanation:?}", scenario.description, case.name));
                 }
             }
@@ -95,6 +115,7 @@ fn small() -> NameServer {
             let text = format!("v=spf1 {}ip4:198.51.100.1 -all", "ip4:203.0.113.1 ".repeat(60));
             Reply::Records(vec![Data::Txt(vec![text.into_bytes()])])
         }
+        (b"bad.test", kind::TXT) => Reply::Records(vec![Data::Txt(vec![b"v=spf1 moo -all".into()])]),
         (b"slow.test", kind::TXT) => Reply::Records(vec![Data::Txt(vec![b"v=spf1 a:silent.test -all".into()])]),
         (b"silent.test", _) => Reply::Silence,
         _ => Reply::NoSuchName,
@@ -163,15 +184,30 @@ fn d2_a_silent_name_server_is_a_temporary_error_within_the_time_limit() {
 }
 
 #[test]
-fn a_program_gets_the_verdict_in_fields() {
+fn qmail_smtpd_gets_the_verdict_in_fields_with_the_rules_of_the_site() {
     let (home, server) = (Home::new(&["spfquery"]), small());
-    // It needs nothing of home.
-    std::fs::remove_dir_all(home.path("control")).unwrap();
-    let mut spfquery = home.command("spfquery");
-    spfquery.args(["-0", "::ffff:198.51.100.2", "h.test", "f@a.test", "r.test", "", "no, %{r} says"]);
-    let output = run(spfquery.env("DNSCACHEIP", server.cache()), b"");
-    assert_eq!(output.status.code(), Some(0));
-    let fields: Vec<&[u8]> = output.stdout.split(|&b| b == 0).collect();
-    assert_eq!(fields[..5], [&b"fail"[..], b"a.test", b"", b"", b"no, r.test says"]);
-    assert_eq!(fields.len(), 8);
+    home.put("control/spfexp", b"no, %{r} says\n");
+    home.put("control/spfrules", b"ip4:198.51.100.7\n");
+    let ask = |ip: &str, sender: &str| {
+        let mut spfquery = home.command("spfquery");
+        let output = run(spfquery.args(["-0", ip, "h.test", sender, "r.test"]).env("DNSCACHEIP", server.cache()), b"");
+        (output.status.code(), stdout(&output).replace('\0', "|"))
+    };
+    for (ip, sender, expected) in [
+        ("198.51.100.1", "f@a.test", "pass|a.test||||"),
+        ("198.51.100.7", "f@a.test", "pass|a.test||||"),
+        ("198.51.100.7", "f@none.test", "pass|none.test||||"),
+        ("::ffff:198.51.100.2", "f@a.test", "fail|a.test|no, r.test says|||"),
+        ("198.51.100.2", "", "none|h.test||||"),
+        ("198.51.100.2", "f@bad.test", "permerror|bad.test||unknown mechanism|moo|"),
+        ("127.0.0.1", "f@a.test", "pass|a.test||||"),
+    ] {
+        assert_eq!(ask(ip, sender), (Some(0), expected.to_string()), "{ip} {sender}");
+    }
+    assert_eq!(ask("unknown", "f@a.test"), (Some(1), String::new()));
+    // What is not an alias goes first; what cannot be read is no reason to go without.
+    home.put("control/spfexplain", b"never\n");
+    assert_eq!(ask("198.51.100.2", "f@a.test").1, "fail|a.test|never|||");
+    std::fs::create_dir(home.path("control/spflocalrules")).unwrap();
+    assert_eq!(ask("198.51.100.2", "f@a.test"), (Some(111), String::new()));
 }

@@ -18,19 +18,13 @@ const LABEL_MAX: usize = 63;
 
 /// Evaluates the policy of the domain in `query`.
 pub fn check(names: &impl Names, query: &Query<'_>) -> Verdict {
-    let (local, domain) = match query.sender.iter().rposition(|&b| b == b'@') {
-        Some(at) if at + 1 < query.sender.len() => (query.sender.get(..at), query.sender.get(at + 1..)),
-        Some(at) => (query.sender.get(..at), Some(query.helo)),
-        None => (Some(query.sender), Some(query.helo)),
-    };
-    // A sender without a local part is the postmaster (RFC 7208 4.3).
-    let local = local.filter(|l| !l.is_empty()).unwrap_or(b"postmaster");
+    let (local, domain) = query.identity();
     let mut check = Check {
         names,
         query,
         ip: query.ip.to_canonical(),
         local,
-        domain: domain.unwrap_or_default(),
+        domain,
         budget: Budget::default(),
         validated: None,
         at: Vec::new(),

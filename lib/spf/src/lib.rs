@@ -1,8 +1,7 @@
 //! Sender Policy Framework (RFC 7208): whether a client may send mail in the name of a domain.
 //!
-//! [`check`] evaluates a domain's policy for one client and gives a [`Verdict`]; [`report`] has the words in which
-//! qmail-smtpd and spfquery tell it. Nothing here opens a socket: names are asked for through [`Names`], which
-//! [`dns::Resolver`] is one of, and whose time limit bounds the whole.
+//! [`check`] evaluates a domain's policy for one client and gives a [`Verdict`]. Nothing here opens a socket: names are
+//! asked for through [`Names`], which [`dns::Resolver`] is one of, and whose time limit bounds the whole.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -10,12 +9,11 @@ mod evaluate;
 mod macros;
 mod names;
 mod record;
-pub mod report;
-mod wire;
+mod report;
 
 pub use evaluate::check;
 pub use names::Names;
-pub use report::{Action, action};
+pub use report::is_loopback;
 
 use std::net::IpAddr;
 
@@ -53,6 +51,17 @@ impl<'a> Query<'a> {
     /// A query without anything of the site.
     pub fn new(ip: IpAddr, helo: &'a [u8], sender: &'a [u8]) -> Query<'a> {
         Query { ip, helo, sender, receiver: b"unknown", local_rules: b"", explanation: EXPLANATION, now: 0 }
+    }
+
+    /// Local part and domain that are checked: those of the sender, or the postmaster of the name in HELO
+    /// (RFC 7208 2.4, 4.3).
+    fn identity(&self) -> (&'a [u8], &'a [u8]) {
+        let (local, domain) = match self.sender.iter().rposition(|&b| b == b'@') {
+            Some(at) => self.sender.split_at(at),
+            None => (self.sender, &b""[..]),
+        };
+        let domain = domain.strip_prefix(b"@").filter(|d| !d.is_empty()).unwrap_or(self.helo);
+        (if local.is_empty() { b"postmaster" } else { local }, domain)
     }
 }
 
@@ -98,9 +107,16 @@ pub struct Verdict {
 
 impl Verdict {
     /// The verdict on a client that is this host itself: it passes, whatever a domain says.
-    pub fn loopback(ip: IpAddr) -> Verdict {
-        let trail = format!(" MLocal={} R:+ ", ip.to_canonical()).into_bytes();
-        let [domain, problem, mechanism, explanation, records] = Default::default();
-        Verdict { outcome: Outcome::Pass, loopback: true, domain, problem, mechanism, explanation, trail, records }
+    pub fn loopback(query: &Query<'_>) -> Verdict {
+        Verdict {
+            outcome: Outcome::Pass,
+            loopback: true,
+            domain: query.identity().1.to_vec(),
+            problem: Vec::new(),
+            mechanism: Vec::new(),
+            explanation: Vec::new(),
+            trail: format!(" MLocal={} R:+ ", query.ip.to_canonical()).into_bytes(),
+            records: Vec::new(),
+        }
     }
 }

@@ -58,14 +58,6 @@ impl Names for Table<'_> {
     }
 }
 
-fn standard_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::PermError => "permerror",
-        Outcome::TempError => "temperror",
-        other => other.word(),
-    }
-}
-
 #[test]
 fn all_203_public_cases() {
     let (mut count, mut wrong) = (0, Vec::new());
@@ -76,7 +68,7 @@ fn all_203_public_cases() {
             query.explanation = b"DEFAULT";
             let verdict = spf::check(&Table(&scenario.zone), &query);
             count += 1;
-            let word = standard_word(verdict.outcome);
+            let word = verdict.outcome.standard_word();
             let explanation = String::from_utf8(verdict.explanation).unwrap();
             let good = case.explanation.as_ref().is_none_or(|e| *e == explanation);
             if !good || !case.results.iter().any(|r| r == word) {
