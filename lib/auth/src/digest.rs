@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn the_last_blank_ends_the_user() {
-        let rows: &[(&[u8], Option<(&[u8], &[u8])>)] = &[
+        type Row = (&'static [u8], Option<(&'static [u8], &'static [u8])>);
+        let rows: &[Row] = &[
             (b"joe 00", Some((b"joe", b"00"))),
             (b"joe smith 00", Some((b"joe smith", b"00"))),
             (b" 00", Some((b"", b"00"))),

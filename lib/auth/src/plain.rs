@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn s22_a_plain_message_has_two_nuls() {
-        let rows: &[(&[u8], Option<(&[u8], &[u8], &[u8])>)] = &[
+        type Row = (&'static [u8], Option<(&'static [u8], &'static [u8], &'static [u8])>);
+        let rows: &[Row] = &[
             (b"\0tim\0tanstaaftanstaaf", Some((b"", b"tim", b"tanstaaftanstaaf"))),
             (b"Ursel\0Kurt\0xipj3plmq", Some((b"Ursel", b"Kurt", b"xipj3plmq"))),
             (b"\0\0", Some((b"", b"", b""))),
