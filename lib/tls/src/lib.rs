@@ -1,0 +1,15 @@
+//! TLS 1.2 and 1.3 for servers and clients: the only place that names the TLS library.
+//!
+//! Every configuration is built with the provider made here ([`ciphers::Ciphers::provider`]); the library's own default
+//! is never asked for. Nothing is read or allocated before a program wants TLS.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod ciphers;
+pub mod client;
+pub mod error;
+pub mod pem;
+pub mod roots;
+
+pub use error::Error;
+pub use rustls::Connection;
