@@ -114,6 +114,12 @@ pub fn no_core_dumps() {
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
 }
 
+/// Keeps other processes of the same user out of this one's memory (no ptrace, no /proc/PID/mem), and core dumps off.
+pub fn no_looking_in() {
+    // SAFETY: prctl with these arguments only changes a flag of the process.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0u64, 0u64, 0u64, 0u64) };
+}
+
 /// From now on nothing that this process executes gains rights by its set-id bits, qmail-queue neither.
 pub fn no_new_privileges() {
     // SAFETY: prctl with these arguments only sets a flag of the process; a kernel without it does nothing.
