@@ -101,6 +101,13 @@ pub fn chdir(dir: &Path) -> io::Result<()> {
     std::env::set_current_dir(dir)
 }
 
+/// Makes `dir` the root of all that this process can see of the file system. Needs root, and means little while the
+/// process stays root.
+pub fn chroot(dir: &Path) -> io::Result<()> {
+    nix::unistd::chroot(dir)?;
+    chdir(Path::new("/"))
+}
+
 /// The host name as the kernel knows it.
 pub fn hostname() -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;

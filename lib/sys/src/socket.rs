@@ -125,6 +125,54 @@ pub fn receive_with_fd(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usi
     Ok((message.bytes, passed.into_iter().next()))
 }
 
+/// A socket that is read and written without ever waiting, whatever mode it is in: others may hold the same socket and
+/// count on blocking. `ErrorKind::WouldBlock` when nothing can be done now; no SIGPIPE.
+#[derive(Clone, Copy, Debug)]
+pub struct Now(pub RawFd);
+
+const NOW: socket::MsgFlags = socket::MsgFlags::MSG_DONTWAIT.union(socket::MsgFlags::MSG_NOSIGNAL);
+
+impl io::Read for Now {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match socket::recv(self.0, bytes, NOW) {
+                Err(nix::Error::EINTR) => {}
+                r => return Ok(r?),
+            }
+        }
+    }
+}
+
+impl io::Write for Now {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            match socket::sendmsg::<()>(self.0, parts, &[], NOW, None) {
+                Err(nix::Error::EINTR) => {}
+                r => return Ok(r?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Two connected local stream sockets, close-on-exec.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket::socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
+}
+
+/// Tells the other end of socket `fd` that nothing more will come. One that is gone already need not be told.
+pub fn finish_writing(fd: RawFd) {
+    let _ = socket::shutdown(fd, socket::Shutdown::Write);
+}
+
 /// Forgets the IP options (source routes) that the client of an IPv4 connection sent. Old systems may not know them at
 /// all, so failure is no error.
 pub fn kill_ip_options(stream: &TcpStream) {
@@ -175,6 +223,20 @@ mod tests {
         drop(first);
         let refused = connect(None, taken.parse().unwrap(), Duration::from_secs(5)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn nothing_waits_on_a_blocking_socket() {
+        let (a, b) = pair().unwrap();
+        let (mut a, mut b) = (Now(a.as_raw_fd()), Now(b.as_raw_fd()));
+        let mut room = [0; 9];
+        assert_eq!(a.read(&mut room).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(b.write_vectored(&[IoSlice::new(b"one"), IoSlice::new(b"two")]).unwrap(), 6);
+        finish_writing(b.0);
+        assert_eq!((a.read(&mut room).unwrap(), &room[..6]), (6, &b"onetwo"[..]));
+        assert_eq!(a.read(&mut room).unwrap(), 0);
+        while a.write(&[0; 4096]).is_ok() {}
+        assert_eq!(a.write(b"x").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

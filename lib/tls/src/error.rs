@@ -16,6 +16,8 @@ pub enum Error {
     Locked(Vec<u8>),
     /// The private key does not belong to the certificate.
     Mismatch,
+    /// A line of a file is not understood: file and line.
+    Line(Vec<u8>, Vec<u8>),
     /// None of these ciphers (OpenSSL names) can be had.
     Ciphers(Vec<u8>),
     /// The library refuses: its words.
@@ -34,6 +36,7 @@ impl Error {
             Error::NoKey(file) => about(b"no private key in", file),
             Error::Locked(file) => about(b"unable to decrypt the private key in", file),
             Error::Mismatch => b"the private key does not belong to the certificate".to_vec(),
+            Error::Line(file, line) => [&about(b"unable to understand a line of", file), &b": "[..], line].concat(),
             Error::Ciphers(list) => about(b"none of these ciphers is available:", list),
             Error::Refused(why) => why.clone().into_bytes(),
         }

@@ -8,8 +8,13 @@
 pub mod ciphers;
 pub mod client;
 pub mod error;
+pub mod facts;
 pub mod pem;
+pub mod pump;
 pub mod roots;
+pub mod server;
+pub mod ticket;
+pub mod x509;
 
 pub use error::Error;
 pub use rustls::Connection;

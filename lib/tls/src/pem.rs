@@ -40,16 +40,22 @@ pub fn private_key(file: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer
     Err(if locked { Error::Locked(file.to_vec()) } else { Error::NoKey(file.to_vec()) })
 }
 
-/// A certificate chain, its own certificate first, with the private key that belongs to it.
+/// A certificate chain with the private key that belongs to it. The certificate comes first in the file, or else last.
 pub fn certified_key(
     chain_file: &[u8],
     key_file: &[u8],
     password: Option<&[u8]>,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, Error> {
-    let chain = certificates(chain_file)?;
+    let mut chain = certificates(chain_file)?;
     let key = private_key(key_file, password)?;
-    Ok(CertifiedKey::from_der(chain, key, provider)?)
+    match CertifiedKey::from_der(chain.clone(), key.clone_key(), provider) {
+        Err(rustls::Error::InconsistentKeys(_)) if chain.len() > 1 => {
+            chain.reverse();
+            Ok(CertifiedKey::from_der(chain, key, provider)?)
+        }
+        made => Ok(made?),
+    }
 }
 
 /// The digest of a certificate by which it may be pinned; the number of bytes chooses the algorithm: 20 (SHA-1), 32, 48,
