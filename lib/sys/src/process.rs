@@ -82,6 +82,19 @@ pub fn become_user(uid: Uid, gid: Gid) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up for good what this set-id program has beyond its caller: effective and saved ids become the real ones.
+/// Checks that they cannot be had back.
+pub fn become_caller() -> io::Result<()> {
+    let (u, g) = (nix::unistd::getuid(), nix::unistd::getgid());
+    let was = nix::unistd::geteuid();
+    nix::unistd::setresgid(g, g, g)?;
+    nix::unistd::setresuid(u, u, u)?;
+    if was != u && !u.is_root() && nix::unistd::setuid(was).is_ok() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
 /// Sets only the group (and clears the supplementary groups): for qmail-start, which hands its group to its children.
 pub fn become_group(gid: Gid) -> io::Result<()> {
     let g = nix::unistd::Gid::from_raw(gid.0);
