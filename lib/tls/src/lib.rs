@@ -17,4 +17,4 @@ pub mod ticket;
 pub mod x509;
 
 pub use error::Error;
-pub use rustls::Connection;
+pub use rustls::{ClientConnection, Connection, HandshakeKind, ProtocolVersion};

@@ -1,5 +1,5 @@
 //! What a certificate says about itself, for people and for the environment of programs. Nothing here decides whether a
-//! certificate is to be trusted.
+//! certificate is to be trusted; that of a server may be judged by its common name if it has no other.
 
 /// A certificate taken apart (RFC 5280 4.1). Names and numbers are as the certificate has them.
 pub struct Certificate<'a> {
