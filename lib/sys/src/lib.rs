@@ -4,6 +4,7 @@
 //! It knows nothing about mail.
 #![allow(unsafe_code)]
 
+pub mod crypt;
 pub mod env;
 pub mod error;
 pub mod exit;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod opt;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
