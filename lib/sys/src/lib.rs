@@ -14,6 +14,7 @@ pub mod net;
 pub mod opt;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
