@@ -1,27 +1,56 @@
 //! Base64 as the SASL exchanges use it (RFC 4648 4): with padding, without line ends.
 
 use crate::Secret;
-use data_encoding::BASE64;
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The text for `bytes`.
 pub fn encode(bytes: &[u8]) -> Secret {
-    let mut text = vec![0; BASE64.encode_len(bytes.len())];
-    BASE64.encode_mut(bytes, &mut text);
-    Secret::new(text)
+    let mut text = Secret::new(Vec::with_capacity(bytes.len().div_ceil(3) * 4));
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| group.get(i).map_or(0, |b| u32::from(*b));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4 {
+            // A group of n bytes has n + 1 digits.
+            let digit = DIGITS.get((bits >> (18 - 6 * i) & 63) as usize);
+            text.push(digit.copied().filter(|_| i <= group.len()).unwrap_or(b'='));
+        }
+    }
+    text
 }
 
 /// The bytes of `text`; `None` if it is not Base64 to the last bit. The empty text stands for no bytes.
 pub fn decode(text: &[u8]) -> Option<Secret> {
-    // Two texts joined, each with its padding, are none.
-    if text.iter().rev().skip(2).any(|&b| b == b'=') {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
-    let mut bytes = Secret::new(vec![0; BASE64.decode_len(text.len()).ok()?]);
-    let length = BASE64.decode_mut(text, &mut bytes).ok()?;
-    bytes.truncate(length);
+    let padding = text.iter().rev().take(2).take_while(|b| **b == b'=').count();
+    let digits = text.get(..text.len() - padding)?;
+    let mut bytes = Secret::new(Vec::with_capacity(text.len() / 4 * 3));
+    for group in digits.chunks(4) {
+        let bits = group.iter().try_fold(0u32, |bits, digit| Some(bits << 6 | value(*digit)?))?;
+        let [_, whole @ ..] = (bits << (6 * (4 - group.len()))).to_be_bytes();
+        // A group of n digits has n - 1 bytes, and no other bits.
+        let (whole, rest) = whole.split_at_checked(group.len() - 1)?;
+        if rest.iter().any(|b| *b != 0) {
+            return None;
+        }
+        bytes.extend_from_slice(whole);
+    }
     Some(bytes)
 }
 
+fn value(digit: u8) -> Option<u32> {
+    let (first, start) = match digit {
+        b'A'..=b'Z' => (b'A', 0),
+        b'a'..=b'z' => (b'a', 26),
+        b'0'..=b'9' => (b'0', 52),
+        b'+' => (b'+', 62),
+        b'/' => (b'/', 63),
+        _ => return None,
+    };
+    Some(u32::from(digit - first) + start)
+}
 #[cfg(test)]
 mod tests {
     use super::*;
