@@ -128,7 +128,10 @@ impl<'a> Scanner<'a> {
             self.announced = false;
             self.in_base64 = false;
         }
-        if begins && self.scope.mimetypes && let Some(start) = line.get(..MIMETYPE_LEN) {
+        if begins
+            && self.scope.mimetypes
+            && let Some(start) = line.get(..MIMETYPE_LEN)
+        {
             match self.search.mimetypes.as_ref().map_or(Ok(None), |cdb| cdb.get(start)) {
                 Ok(None) => {}
                 Ok(Some(_)) => self.mimetype = Some(start.to_vec()),
@@ -141,7 +144,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn base64_line(&mut self, line: &[u8]) {
-        if self.scope.loaders && let Some((sign, cdb)) = &self.search.loaders {
+        if self.scope.loaders
+            && let Some((sign, cdb)) = &self.search.loaders
+        {
             let starts = line.windows(LOADER_LEN).filter(|window| window.first() == Some(sign));
             for window in starts {
                 match cdb.get(window) {

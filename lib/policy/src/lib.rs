@@ -1,5 +1,5 @@
 //! What a site's lists say about an envelope and a message: badmailfrom, badhelo, badrcptto, recipients, mailfromrules,
-//! badmimetypes and badloadertypes (qmail-badlists(5), qmail-recipients(5), qmail-mailfromrules(5)).
+//! badmimetypes and badloadertypes (qmail-badlists(5), qmail-badtypes(5), qmail-recipients(5), qmail-mailfromrules(5)).
 //!
 //! Everything here is a question with an answer; who asks, and what is said to a client, is the server's business.
 #![forbid(unsafe_code)]

@@ -83,11 +83,7 @@ impl Recipients {
     }
 
     /// Asks for an address. `run` runs a program (its name and arguments) with an address, and gives its answer.
-    pub fn ask(
-        &self,
-        address: &[u8],
-        mut run: impl FnMut(&[Vec<u8>], &[u8]) -> Answer,
-    ) -> Result<Known, Trouble> {
+    pub fn ask(&self, address: &[u8], mut run: impl FnMut(&[Vec<u8>], &[u8]) -> Answer) -> Result<Known, Trouble> {
         let Some(lines) = &self.lines else { return Ok(Known::NotAsked) };
         let asked = Asked::about(address);
         let (mut mentioned, mut missing) = (false, None);

@@ -78,7 +78,9 @@ impl Patterns {
     /// The patterns among `items`: those that `is_pattern` takes for one.
     pub fn of(items: &[Vec<u8>], is_pattern: impl Fn(&[u8]) -> bool) -> Patterns {
         let patterns = items.iter().filter(|item| is_pattern(item));
-        Patterns(patterns.map(|item| item.strip_prefix(b"!").map_or((true, item.clone()), |p| (false, p.into()))).collect())
+        Patterns(
+            patterns.map(|item| item.strip_prefix(b"!").map_or((true, item.clone()), |p| (false, p.into()))).collect(),
+        )
     }
 
     /// Whether the last pattern that decides something about `text` catches it.
