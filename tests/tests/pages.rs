@@ -9,25 +9,29 @@ use std::process::Command;
 use whole_system::files;
 
 /// Named by a page, but by no source of ours: with the page, and the reason.
-const ELSEWHERE: [(&str, &str, &str); 6] = [
+const ELSEWHERE: [(&str, &str, &str); 8] = [
     ("TZ", "datemail.1", "read by the C library"),
     ("TZ", "predate.1", "read by the C library"),
     ("/etc/localtime", "predate.1", "read by the C library"),
     ("TZ", "splogger.8", "read by the C library"),
+    ("/etc/nsswitch.conf", "qmail-authcrypt.8", "read by the C library"),
+    ("/etc/shadow", "qmail-authcrypt.8", "read by the C library"),
     ("/etc/inetd.conf", "tcp-env.1", "read by inetd"),
     ("control/concurrencyincoming", "qmail-control.5", "read by the run scripts of many sites"),
 ];
 /// Pages of sections 1 and 8 about something that is no program of its own.
 const CONCEPTS: [&str; 1] = ["qmail-command"];
 /// References to pages of other packages.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 12] = [
     "cat 1",
+    "crypt 3",
     "find 1",
     "flock 2",
     "inotify 7",
     "logger 1",
     "nsswitch.conf 5",
     "passwd 5",
+    "shadow 5",
     "supervise 8",
     "svc 8",
     "syslog 3",

@@ -1,19 +1,15 @@
-//! Base64 as the SASL exchanges use it (RFC 4648 4): with padding, without line ends.
+//! Base64 as the SASL exchanges use it (RFC 4648 4): with padding, without line ends. No table is looked up by what is
+//! secret.
 
 use crate::Secret;
-
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The text for `bytes`.
 pub fn encode(bytes: &[u8]) -> Secret {
     let mut text = Secret::new(Vec::with_capacity(bytes.len().div_ceil(3) * 4));
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| group.get(i).map_or(0, |b| u32::from(*b));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            // A group of n bytes has n + 1 digits.
-            let digit = DIGITS.get((bits >> (18 - 6 * i) & 63) as usize);
-            text.push(digit.copied().filter(|_| i <= group.len()).unwrap_or(b'='));
+    for piece in bytes.chunks(3) {
+        let group = piece.iter().enumerate().fold(0u32, |group, (n, &b)| group | u32::from(b) << (16 - 8 * n));
+        for n in 0..4 {
+            text.push(if n <= piece.len() { letter(group >> (18 - 6 * n) & 63) } else { b'=' });
         }
     }
     text
@@ -24,33 +20,57 @@ pub fn decode(text: &[u8]) -> Option<Secret> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
-    let padding = text.iter().rev().take(2).take_while(|b| **b == b'=').count();
-    let digits = text.get(..text.len() - padding)?;
-    let mut bytes = Secret::new(Vec::with_capacity(text.len() / 4 * 3));
-    for group in digits.chunks(4) {
-        let bits = group.iter().try_fold(0u32, |bits, digit| Some(bits << 6 | value(*digit)?))?;
-        let [_, whole @ ..] = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        // A group of n digits has n - 1 bytes, and no other bits.
-        let (whole, rest) = whole.split_at_checked(group.len() - 1)?;
-        if rest.iter().any(|b| *b != 0) {
+    let padding = text.iter().rev().take(2).take_while(|&&b| b == b'=').count();
+    decode_unpadded(text.get(..text.len() - padding)?)
+}
+
+/// The same for text from which the padding was left out.
+pub fn decode_unpadded(text: &[u8]) -> Option<Secret> {
+    let mut bytes = Secret::new(Vec::with_capacity(text.len() / 4 * 3 + 2));
+    for piece in text.chunks(4) {
+        let mut group = 0;
+        for (n, &letter) in piece.iter().enumerate() {
+            group |= value(letter)? << (18 - 6 * n);
+        }
+        let whole = piece.len() - 1;
+        // One letter alone is not a byte, and what is left of the last one must be 0.
+        if whole == 0 || group & (0xff_ffff >> (8 * whole)) != 0 {
             return None;
         }
-        bytes.extend_from_slice(whole);
+        bytes.extend([16, 8, 0].iter().take(whole).map(|shift| (group >> shift & 255) as u8));
     }
     Some(bytes)
 }
 
-fn value(digit: u8) -> Option<u32> {
-    let (first, start) = match digit {
-        b'A'..=b'Z' => (b'A', 0),
-        b'a'..=b'z' => (b'a', 26),
-        b'0'..=b'9' => (b'0', 52),
-        b'+' => (b'+', 62),
-        b'/' => (b'/', 63),
-        _ => return None,
-    };
-    Some(u32::from(digit - first) + start)
+/// The letter for 6 bits.
+fn letter(value: u32) -> u8 {
+    let value = value as u8;
+    // All are computed whatever the value is, and one is chosen.
+    [
+        (value < 26, value.wrapping_add(b'A')),
+        ((26..52).contains(&value), value.wrapping_sub(26).wrapping_add(b'a')),
+        ((52..62).contains(&value), value.wrapping_sub(52).wrapping_add(b'0')),
+        (value == 62, b'+'),
+        (value == 63, b'/'),
+    ]
+    .iter()
+    .fold(0, |found, &(is, letter)| found | letter & 0u8.wrapping_sub(u8::from(is)))
 }
+
+/// The 6 bits of a letter.
+fn value(letter: u8) -> Option<u32> {
+    let ranges = [
+        (letter.is_ascii_uppercase(), letter.wrapping_sub(b'A')),
+        (letter.is_ascii_lowercase(), letter.wrapping_sub(b'a').wrapping_add(26)),
+        (letter.is_ascii_digit(), letter.wrapping_sub(b'0').wrapping_add(52)),
+        (letter == b'+', 62),
+        (letter == b'/', 63),
+    ];
+    let is_one = ranges.iter().fold(false, |any, &(is, _)| any | is);
+    let value = ranges.iter().fold(0, |found, &(is, value)| found | value & 0u8.wrapping_sub(u8::from(is)));
+    is_one.then_some(u32::from(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

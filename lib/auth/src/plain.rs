@@ -17,7 +17,7 @@ pub fn message(user: &[u8], password: &[u8]) -> Secret {
     Secret::new([b"\0", user, b"\0", password].concat())
 }
 
-/// Whom the client wants to act as, its user name and its password, each without NUL; `None` if it is not such a message.
+/// Whom the client wants to act as, its user name and its password, each without NUL; `None` if it is no such message.
 pub fn split(message: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let mut parts = message.split(|&b| b == 0);
     let all = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,9 +1,8 @@
 //! The forms in which a password is kept, but for those of crypt(3), which only the host's own library knows.
 
 use crate::scram::Verifier;
-use crate::{Secret, digest, same};
+use crate::{Secret, base64, digest, hex, same};
 use argon2::{Algorithm, Argon2, Params, Version};
-use data_encoding::{BASE64_NOPAD, HEXLOWER_PERMISSIVE};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -35,8 +34,8 @@ impl<'a> Stored<'a> {
     pub fn parse(text: &'a [u8]) -> Stored<'a> {
         match text {
             [b'=', password @ ..] => Stored::plain(password),
-            [b'%', digits @ ..] => match HEXLOWER_PERMISSIVE.decode(digits) {
-                Ok(hash) if matches!(hash.len(), 16 | 20 | 32) => Stored::Hash(hash),
+            [b'%', digits @ ..] => match hex::decode(digits) {
+                Some(hash) if matches!(hash.len(), 16 | 20 | 32) => Stored::Hash(hash),
                 _ => Stored::Unusable,
             },
             _ if text.starts_with(b"SCRAM-SHA-256$") => {
@@ -103,8 +102,8 @@ fn argon2(text: &[u8], password: &[u8]) -> Option<bool> {
     }
     let memory = memory.filter(|m| *m <= MEMORY_MAX)?;
     let passes = passes.filter(|t| *t <= PASSES_MAX)?;
-    let salt = BASE64_NOPAD.decode(parts.next()?.as_bytes()).ok()?;
-    let hash = BASE64_NOPAD.decode(parts.next()?.as_bytes()).ok()?;
+    let salt = base64::decode_unpadded(parts.next()?.as_bytes())?;
+    let hash = base64::decode_unpadded(parts.next()?.as_bytes())?;
     if parts.next().is_some() {
         return None;
     }

@@ -82,6 +82,19 @@ pub fn become_user(uid: Uid, gid: Gid) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up for good what this set-id program has beyond its caller: effective and saved ids become the real ones.
+/// Checks that they cannot be had back.
+pub fn become_caller() -> io::Result<()> {
+    let (u, g) = (nix::unistd::getuid(), nix::unistd::getgid());
+    let was = nix::unistd::geteuid();
+    nix::unistd::setresgid(g, g, g)?;
+    nix::unistd::setresuid(u, u, u)?;
+    if was != u && !u.is_root() && nix::unistd::setuid(was).is_ok() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
 /// Sets only the group (and clears the supplementary groups): for qmail-start, which hands its group to its children.
 pub fn become_group(gid: Gid) -> io::Result<()> {
     let g = nix::unistd::Gid::from_raw(gid.0);
@@ -101,6 +114,13 @@ pub fn chdir(dir: &Path) -> io::Result<()> {
     std::env::set_current_dir(dir)
 }
 
+/// Makes `dir` the root of all that this process can see of the file system. Needs root, and means little while the
+/// process stays root.
+pub fn chroot(dir: &Path) -> io::Result<()> {
+    nix::unistd::chroot(dir)?;
+    chdir(Path::new("/"))
+}
+
 /// The host name as the kernel knows it.
 pub fn hostname() -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
@@ -112,6 +132,12 @@ pub fn no_core_dumps() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `none` is a complete rlimit; lowering a limit always succeeds.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+}
+
+/// Keeps other processes of the same user out of this one's memory (no ptrace, no /proc/PID/mem), and core dumps off.
+pub fn no_looking_in() {
+    // SAFETY: prctl with these arguments only changes a flag of the process.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0u64, 0u64, 0u64, 0u64) };
 }
 
 /// From now on nothing that this process executes gains rights by its set-id bits, qmail-queue neither.

@@ -37,3 +37,46 @@ pub fn by_name(name: &[u8]) -> io::Result<Option<Account>> {
         home: u.dir.into_os_string().into_vec(),
     }))
 }
+
+/// What it takes to log in as somebody.
+#[derive(Clone)]
+pub struct Login {
+    /// The account.
+    pub account: Account,
+    /// Its shell.
+    pub shell: Vec<u8>,
+    /// The hash of its password, from shadow(5) if it is there. What is no hash fits no password.
+    pub hash: Vec<u8>,
+}
+
+/// Looks `name` up with its password; `Ok(None)`: surely no such account. Who is not allowed to read the hash gets the
+/// error EACCES.
+pub fn login(name: &[u8]) -> io::Result<Option<Login>> {
+    let Some(account) = by_name(name)? else { return Ok(None) };
+    let Ok(text) = std::str::from_utf8(name) else { return Ok(None) };
+    let Some(user) = nix::unistd::User::from_name(text)? else { return Ok(None) };
+    let shell = user.shell.into_os_string();
+    let shell = std::os::unix::ffi::OsStringExt::into_vec(shell);
+    let hash = shadow(text)?.unwrap_or_else(|| user.passwd.into_bytes());
+    Ok(Some(Login { account, shell, hash }))
+}
+
+/// The hash in shadow(5); `None` if there is no line.
+fn shadow(name: &str) -> io::Result<Option<Vec<u8>>> {
+    let Ok(name) = std::ffi::CString::new(name) else { return Ok(None) };
+    let mut text = vec![0; 16384];
+    // SAFETY: all-zero is a valid place for the answer.
+    let mut entry: libc::spwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the name is NUL-ended, and all places live through the call with the lengths given.
+    let code = unsafe { libc::getspnam_r(name.as_ptr(), &mut entry, text.as_mut_ptr(), text.len(), &mut found) };
+    if found.is_null() || entry.sp_pwdp.is_null() {
+        return match code {
+            0 | libc::ENOENT | libc::ESRCH => Ok(None),
+            code => Err(io::Error::from_raw_os_error(code)),
+        };
+    }
+    // SAFETY: the call has found an entry, whose strings are NUL-ended and lie in `text`.
+    let hash = unsafe { std::ffi::CStr::from_ptr(entry.sp_pwdp) };
+    Ok(Some(hash.to_bytes().to_vec()))
+}
