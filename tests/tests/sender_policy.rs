@@ -210,7 +210,53 @@ fn a_program_gets_the_verdict_in_fields() {
         // Who is this host is the caller's question.
         ("127.0.0.1", "f@a.test", "fail|a.test|||no, r.test says"),
     ] {
-        assert_eq!(ask(ip, sender), (Some(0), 8, expected.to_string()), "{ip} {sender}");
+        assert_eq!(ask(ip, sender), (Some(0), 6, expected.to_string()), "{ip} {sender}");
     }
     assert_eq!(ask("unknown", "f@a.test"), (Some(1), 1, String::new()));
+}
+
+/// What qmail-smtpd says to a client at `ip`, and the message that a stand-in for qmail-queue gets.
+fn deliver(level: &str, ip: &str, sender: &str) -> (String, String) {
+    let (home, server) = (Home::new(&["qmail-smtpd", "spfquery"]), small());
+    home.put("control/rcpthosts", b"b.test\n");
+    home.put("queue.sh", format!("#!/bin/sh\ncat >{}\n", home.path("message").display()).as_bytes());
+    home.install(&home.path("queue.sh"), "queue");
+    let script = format!(
+        "EHLO h.test\r\nMAIL FROM:<{sender}>\r\nRCPT TO:<joe@b.test>\r\nDATA\r\nSubject: s\r\n\r\nx\r\n.\r\nQUIT\r\n"
+    );
+    let mut smtpd = home.command("qmail-smtpd");
+    smtpd.env("SPF", level).env("TCPREMOTEIP", ip).env("TCPLOCALHOST", "b.test").env("DNSCACHEIP", server.cache());
+    let output = run(smtpd.env("QMAILQUEUE", home.path("bin/queue")), script.as_bytes());
+    // After the last line of the answer to EHLO: MAIL, then RCPT.
+    let said = stdout(&output);
+    let reply = said.lines().skip_while(|line| !line.starts_with("250 ")).nth(2).unwrap_or_default().to_string();
+    (reply, std::fs::read_to_string(home.path("message")).unwrap_or_default())
+}
+
+#[test]
+fn qmail_smtpd_obeys_the_policy() {
+    for (level, ip, sender, reply, field) in [
+        (
+            "3",
+            "198.51.100.1",
+            "f@a.test",
+            "250 ok",
+            "Received-SPF: pass (h.test: domain of a.test\n  designates 198.51.100.1 as permitted sender)\n  \
+             receiver=b.test; client-ip=198.51.100.1\n  envelope-from=<f@a.test>\n",
+        ),
+        ("3", "198.51.100.2", "f@a.test", "550 SPF check failed for f@a.test from 198.51.100.2 (#5.7.1)", ""),
+        (
+            "2",
+            "198.51.100.2",
+            "f@a.test",
+            "250 ok",
+            "Received-SPF: fail (h.test: domain of a.test\n  does not designate 198.51.100.2 as permitted sender)\n",
+        ),
+        ("2", "198.51.100.2", "f@bad.test", "451 SPF lookup failure (#4.3.0)", ""),
+        ("5", "198.51.100.2", "f@none.test", "250 ok", "Received: "),
+    ] {
+        let (said, message) = deliver(level, ip, sender);
+        assert_eq!(said, reply, "{level} {ip} {sender}");
+        assert!(message.starts_with(field), "{message}");
+    }
 }

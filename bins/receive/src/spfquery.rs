@@ -107,8 +107,8 @@ fn check(mut query: Query<'_>) -> Verdict {
 
 /// What a program reads.
 fn fields(verdict: &Verdict) -> Vec<u8> {
-    let Verdict { domain, problem, mechanism, explanation, trail, records, .. } = verdict;
-    let fields = [verdict.outcome.word().as_bytes(), domain, problem, mechanism, explanation, trail, records];
+    let Verdict { outcome, domain, problem, mechanism, explanation, .. } = verdict;
+    let fields = [outcome.word().as_bytes(), domain, problem, mechanism, explanation];
     fields.into_iter().flat_map(|field| field.iter().copied().chain([0])).collect()
 }
 
