@@ -435,6 +435,29 @@ fn nothing_that_moves_ends_after_the_limit() {
 }
 
 #[test]
+fn an_encrypted_key_is_opened_with_the_password_on_descriptor_3() {
+    let at = certificates();
+    openssl(at, "pkcs8 -topk8 -in mx.key -out locked.key -passout pass:secret");
+    let start = |password: &str| {
+        let script = format!("printf '{password}' >password; exec 3<password; exec \"$@\"");
+        let mut command = Command::new("sh");
+        let dir = tempfile::tempdir().unwrap();
+        command.args(["-c", &script, "sh", common::SSLSERVER, "-13HRl0", "127.0.0.1", "0", "sh", "-c"]);
+        command.arg("echo hello; { true <&3; } 2>/dev/null && echo descriptor 3").current_dir(dir.path());
+        command.env("CERTFILE", at.join("mx.pem")).env("KEYFILE", at.join("locked.key"));
+        (command, dir)
+    };
+    let (command, _dir) = start("secret\\0junk");
+    let server = Server::of(command);
+    let shown = server.client("-quiet", "");
+    assert!(shown.contains("hello") && !shown.contains("descriptor 3"), "{shown}");
+    let (mut command, _dir) = start("wrong");
+    let out = command.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.starts_with("sslserver: fatal: unable to decrypt the private key in "), "{said}");
+}
+
+#[test]
 fn what_can_not_work_is_said_at_the_start() {
     let at = certificates();
     let dir = tempfile::tempdir().unwrap();
