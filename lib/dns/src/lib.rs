@@ -76,6 +76,11 @@ pub fn reversed(address: IpAddr) -> Vec<u8> {
     name.strip_suffix(zone).unwrap_or(&name).to_vec()
 }
 
+/// The form of `name` that stands in the DNS: itself, or with IDNA if some label is not ASCII; `None` if it has none.
+pub fn to_ascii(name: &[u8]) -> Option<Vec<u8>> {
+    name::to_ascii(name)
+}
+
 /// Asks the name servers of /etc/resolv.conf, 127.0.0.1 if it names none.
 #[derive(Default)]
 pub struct Resolver {

@@ -17,6 +17,17 @@ pub fn parse(name: &[u8]) -> Option<Name> {
     Name::from_labels(labels).ok()
 }
 
+/// The form of a name that stands in the DNS, if some label is not ASCII (IDNA); `None` if it has none, since it is no
+/// UTF-8 or holds what no name may.
+pub fn to_ascii(name: &[u8]) -> Option<Vec<u8>> {
+    if name.is_ascii() {
+        return Some(name.to_vec());
+    }
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let found = to_bytes(&Name::from_utf8(str::from_utf8(name).ok()?).ok()?);
+    found.iter().all(|&b| b.is_ascii_graphic() && b != b'\\').then_some(found)
+}
+
 /// The labels joined by dots, without a final one. What is not a visible ASCII character, and a dot or backslash
 /// inside a label, is escaped (RFC 1035 5.1), so that two names never look the same.
 pub fn to_bytes(name: &Name) -> Vec<u8> {
@@ -76,6 +87,22 @@ pub fn candidates(name: &[u8], search: &[Vec<u8>], ndots: usize) -> Vec<Vec<u8>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_beyond_ascii() {
+        for (name, want) in [
+            ("a.test", Some("a.test")),
+            ("b\u{fc}cher.test", Some("xn--bcher-kva.test")),
+            ("B\u{fc}cher.Test.", Some("xn--bcher-kva.test")),
+            ("bu\u{308}cher.test", Some("xn--bcher-kva.test")),
+            ("\u{4f8b}\u{3048}.test", Some("xn--r8jz45g.test")),
+            ("\u{fc}..test", None),
+            ("\u{fc}\u{2003}.test", None),
+        ] {
+            assert_eq!(to_ascii(name.as_bytes()), want.map(|w| w.as_bytes().to_vec()), "{name}");
+        }
+        assert_eq!(to_ascii(b"\xe9.test"), None);
+    }
 
     #[test]
     fn what_can_be_no_name_is_none() {

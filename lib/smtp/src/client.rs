@@ -1,8 +1,10 @@
 //! The client side: replies, the body on the wire, and the dialogue from greeting to QUIT.
 
+mod auth;
 pub mod body;
 pub mod reply;
 pub mod session;
 
+pub use auth::Login;
 pub use reply::{Kind, Reply};
-pub use session::{Dropped, End, Recipient, Session, Why};
+pub use session::{Dropped, End, Envelope, Offers, Recipient, Session, Unsendable, Why};

@@ -39,6 +39,11 @@ impl Env {
         self.0.retain(|p| p.as_bytes().strip_prefix(name).is_none_or(|r| r.first() != Some(&b'=')));
     }
 
+    /// Removes all whose name `is_unwanted` says so.
+    pub fn unset_all(&mut self, is_unwanted: impl Fn(&[u8]) -> bool) {
+        self.0.retain(|p| !p.as_bytes().split(|&b| b == b'=').next().is_some_and(&is_unwanted));
+    }
+
     /// The value of `name` in this list.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.0.iter().find_map(|p| p.as_bytes().strip_prefix(name)?.strip_prefix(b"="))

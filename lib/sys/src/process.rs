@@ -114,6 +114,13 @@ pub fn chdir(dir: &Path) -> io::Result<()> {
     std::env::set_current_dir(dir)
 }
 
+/// Makes `dir` the root of all that this process can see of the file system. Needs root, and means little while the
+/// process stays root.
+pub fn chroot(dir: &Path) -> io::Result<()> {
+    nix::unistd::chroot(dir)?;
+    chdir(Path::new("/"))
+}
+
 /// The host name as the kernel knows it.
 pub fn hostname() -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
@@ -125,6 +132,12 @@ pub fn no_core_dumps() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `none` is a complete rlimit; lowering a limit always succeeds.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+}
+
+/// Keeps other processes of the same user out of this one's memory (no ptrace, no /proc/PID/mem), and core dumps off.
+pub fn no_looking_in() {
+    // SAFETY: prctl with these arguments only changes a flag of the process.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0u64, 0u64, 0u64, 0u64) };
 }
 
 /// From now on nothing that this process executes gains rights by its set-id bits, qmail-queue neither.

@@ -44,6 +44,44 @@ pub struct Ends {
     pub remote_info: Option<Vec<u8>>,
 }
 
+/// Which names of variables a program gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// TCP and TCP6.
+    Tcp,
+    /// SSL: of a connection that has TLS, or may get it.
+    Ssl,
+    /// All of them.
+    Both,
+}
+
+/// What stands between SSL and the end of a name that tells of one end.
+const SSL_ENDS: &[&[u8]] =
+    &[b"LOCALIP", b"LOCALPORT", b"LOCALHOST", b"REMOTEIP", b"REMOTEPORT", b"REMOTEHOST", b"REMOTEINFO"];
+/// Variables of mod_ssl, and those of UCSPI-TLS, by how they begin. SSL_USER, SSL_UID and the like are no such.
+const SSL_FACTS: &[&[u8]] = &[
+    b"SSL_PROTOCOL",
+    b"SSL_CIPHER",
+    b"SSL_SESSION_",
+    b"SSL_VERSION_",
+    b"SSL_TLS_SNI",
+    b"SSL_CLIENT_",
+    b"SSL_SERVER_",
+    b"SSLCTL",
+    b"SSLREADFD",
+    b"SSLWRITEFD",
+];
+
+/// `env` without what a connection with TLS sets, so that nobody takes for a fact what was there before.
+pub fn without_any_variables(env: Env) -> Env {
+    let mut env = without_variables(env);
+    env.unset_all(|name| {
+        SSL_FACTS.iter().any(|f| name.starts_with(f))
+            || name.strip_prefix(b"SSL").is_some_and(|n| SSL_ENDS.contains(&n))
+    });
+    env
+}
+
 /// `env` without what a connection sets.
 pub fn without_variables(mut env: Env) -> Env {
     VARIABLES.iter().for_each(|name| env.unset(name));
@@ -91,16 +129,25 @@ impl Ends {
         self.remote_info = answer.map(|a| a.split(|&b| b == 0).next().unwrap_or_default().to_vec());
     }
 
-    /// The program's environment: `base` and the connection.
-    pub fn environment(&self, base: &Env) -> Env {
+    /// The program's environment: `base` and the connection, under these names.
+    pub fn environment(&self, base: &Env, names: Names) -> Env {
         let mut env = base.clone();
         let (local_port, remote_port) = (self.local.port().to_string(), self.remote.port().to_string());
-        env.set(b"PROTO", if self.ipv6 { b"TCP6" } else { b"TCP" });
+        let protocol: &[u8] = match (names, self.ipv6) {
+            (Names::Ssl, _) => b"SSL",
+            (_, false) => b"TCP",
+            (_, true) => b"TCP6",
+        };
+        env.set(b"PROTO", protocol);
+        let prefixes: &[&[u8]] = match (names, self.ipv6) {
+            (Names::Tcp, false) => &[b"TCP"],
+            (Names::Tcp, true) => &[b"TCP", b"TCP6"],
+            (Names::Ssl, _) => &[b"SSL"],
+            (Names::Both, false) => &[b"SSL", b"TCP"],
+            (Names::Both, true) => &[b"SSL", b"TCP", b"TCP6"],
+        };
         let mut set = |end: &[u8], value: &[u8]| {
-            env.set(&[b"TCP", end].concat(), value);
-            if self.ipv6 {
-                env.set(&[b"TCP6", end].concat(), value);
-            }
+            prefixes.iter().for_each(|prefix| env.set(&[prefix, end].concat(), value));
         };
         set(b"LOCALIP", &self.local_ip);
         set(b"LOCALPORT", local_port.as_bytes());
@@ -113,9 +160,11 @@ impl Ends {
             set(b"REMOTEHOST", host);
         }
         if let Some(info) = &self.remote_info {
-            env.set(b"TCPREMOTEINFO", info);
+            // There has never been a TCP6REMOTEINFO from a server.
+            prefixes.iter().filter(|p| **p != b"TCP6").for_each(|p| env.set(&[p, &b"REMOTEINFO"[..]].concat(), info));
         }
-        if let SocketAddr::V6(local) = self.local
+        if names != Names::Ssl
+            && let SocketAddr::V6(local) = self.local
             && let Some(name) = Some(local.scope_id()).filter(|&n| n != 0).and_then(sys::socket::interface_name)
         {
             env.set(b"TCP6INTERFACE", &name);
@@ -137,5 +186,59 @@ fn leads_to(dns: &Resolver, name: &[u8], ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => matches!(dns.a(name), Answer::Found(list) if list.contains(&ip)),
         IpAddr::V6(ip) => matches!(dns.aaaa(name), Answer::Found(list) if list.contains(&ip)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(remote: &str, as_ipv6: bool, names: Names) -> Vec<String> {
+        let local = if remote.starts_with('[') { "[2001:db8::1]:465" } else { "192.0.2.1:465" };
+        let mut ends = Ends::new(as_ipv6, remote.parse().unwrap(), local.parse().unwrap());
+        ends.remote_info = Some(b"joe".to_vec());
+        ends.local_host = Some(b"mx".to_vec());
+        let env = ends.environment(&Env::default(), names);
+        let all = VARIABLES.iter().map(|v| v.to_vec()).chain(SSL_ENDS.iter().map(|e| [b"SSL", *e].concat()));
+        let pair = |name: Vec<u8>| {
+            let value = env.get(&name)?;
+            Some([&name, &b"="[..], value].concat())
+        };
+        all.filter_map(pair).map(|p| String::from_utf8(p).unwrap()).collect()
+    }
+
+    #[test]
+    fn names_of_variables() {
+        let tcp4 = "TCPLOCALIP=192.0.2.1 TCPLOCALPORT=465 TCPLOCALHOST=mx TCPREMOTEIP=192.0.2.9 TCPREMOTEPORT=77 TCPREMOTEINFO=joe";
+        let ssl4 = tcp4.replace("TCP", "SSL");
+        let tcp6 = "TCPLOCALIP=2001:db8::1 TCPLOCALPORT=465 TCPLOCALHOST=mx TCPREMOTEIP=2001:db8::9 TCPREMOTEPORT=77 TCPREMOTEINFO=joe";
+        let ssl6 = tcp6.replace("TCP", "SSL");
+        let also6 = tcp6.replace("TCP", "TCP6").replace(" TCP6REMOTEINFO=joe", "");
+        let (v4, v6) = ("192.0.2.9:77", "[2001:db8::9]:77");
+        let rows = [
+            (v4, false, Names::Tcp, format!("PROTO=TCP {tcp4}")),
+            (v4, false, Names::Ssl, format!("PROTO=SSL {ssl4}")),
+            (v4, false, Names::Both, format!("PROTO=TCP {tcp4} {ssl4}")),
+            (v6, false, Names::Tcp, format!("PROTO=TCP6 {tcp6} {also6}")),
+            (v6, false, Names::Ssl, format!("PROTO=SSL {ssl6}")),
+            (v6, false, Names::Both, format!("PROTO=TCP6 {tcp6} {also6} {ssl6}")),
+        ];
+        for (remote, as_ipv6, names, expected) in rows {
+            assert_eq!(told(remote, as_ipv6, names).join(" "), expected);
+        }
+        let mapped = told(v4, true, Names::Both);
+        assert!(mapped.contains(&"TCP6REMOTEIP=::ffff:192.0.2.9".to_owned()), "{mapped:?}");
+    }
+
+    #[test]
+    fn what_was_there_before_is_no_fact() {
+        let mut env = Env::default();
+        let facts =
+            ["SSL_CLIENT_S_DN", "SSL_PROTOCOL", "SSLREMOTEIP", "TCPREMOTEIP", "SSLCTLFD", "SSL_CIPHER_USEKEYSIZE"];
+        let settings = ["SSL_UID", "SSL_CHROOT", "SSLX", "CERTFILE"];
+        facts.iter().chain(&settings).for_each(|name| env.set(name.as_bytes(), b"x"));
+        let env = without_any_variables(env);
+        assert!(facts.iter().all(|name| env.get(name.as_bytes()).is_none()));
+        assert!(settings.iter().all(|name| env.get(name.as_bytes()).is_some()));
     }
 }

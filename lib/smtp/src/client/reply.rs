@@ -40,11 +40,23 @@ impl Reply {
 
     /// Whether a reply to EHLO offers `keyword`.
     pub fn offers(&self, keyword: &[u8]) -> bool {
-        let mut lines = self.text.split(|&b| b == b'\n').skip(1);
-        lines.any(|line| {
-            let word = line.get(4..).unwrap_or_default().split(|&b| b == b' ').next().unwrap_or_default();
-            word.eq_ignore_ascii_case(keyword)
+        self.words(keyword).next().is_some()
+    }
+
+    /// The words behind `keyword` in a reply to EHLO; one line of them for each line that has it. Servers of old write
+    /// `AUTH=LOGIN`.
+    pub fn words(&self, keyword: &[u8]) -> impl Iterator<Item = impl Iterator<Item = &[u8]>> {
+        let lines = self.text.split(|&b| b == b'\n').skip(1);
+        lines.filter_map(move |line| {
+            let mut words = line.get(4..)?.split(|&b| b == b' ' || b == b'=').filter(|w| !w.is_empty());
+            words.next().is_some_and(|first| first.eq_ignore_ascii_case(keyword)).then_some(words)
         })
+    }
+
+    /// What follows the code in the only line of a reply: a challenge.
+    pub fn challenge(&self) -> Option<&[u8]> {
+        let line = self.text.strip_suffix(b"\n").unwrap_or(&self.text);
+        (!line.contains(&b'\n')).then(|| line.get(4..).unwrap_or_default())
     }
 }
 
@@ -275,6 +287,23 @@ mod tests {
         assert!(!ehlo.offers(b"PIPELINING"), "the first line is the name of the server");
         assert!(ehlo.offers(b"SIZE") && ehlo.offers(b"AUTH") && !ehlo.offers(b"LOGIN"));
         assert!(!parse(b"250\r\n").unwrap().0.offers(b"X"));
+        let words = |keyword| ehlo.words(keyword).flatten().map(String::from_utf8_lossy).collect::<Vec<_>>();
+        assert_eq!((words(b"size"), words(b"AUTH")), (vec!["100".into()], vec!["login".into()]));
+        let (old, _) = parse(b"250-x\r\n250-AUTH=LOGIN PLAIN\r\n250 AUTH CRAM-MD5\r\n").unwrap();
+        assert_eq!(old.words(b"AUTH").flatten().collect::<Vec<_>>(), [b"LOGIN".as_slice(), b"PLAIN", b"CRAM-MD5"]);
+    }
+
+    #[test]
+    fn challenges() {
+        let rows: &[(&[u8], Option<&[u8]>)] = &[
+            (b"334 abc=\r\n", Some(b"abc=")),
+            (b"334 \r\n", Some(b"")),
+            (b"334\r\n", Some(b"")),
+            (b"334-a\r\n334 b\r\n", None),
+        ];
+        for (input, want) in rows {
+            assert_eq!(parse(input).unwrap().0.challenge(), *want);
+        }
     }
 
     #[test]

@@ -40,8 +40,18 @@ pub enum Recipient<'a> {
     Accepted,
     /// The server does not.
     Refused(&'a Reply),
-    /// It holds a line break and was not sent.
-    Unsendable,
+    /// It was not sent.
+    Unsendable(Unsendable),
+}
+
+/// Why an address can not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    /// It holds a line break, and would be a command of its own (spec/reliability.md S19).
+    LineBreak,
+    /// It is an international one, and the server does not know SMTPUTF8 (RFC 6531). Addresses with bytes that are not
+    /// UTF-8 are sent as they always were.
+    NotAscii,
 }
 
 /// How the transaction ended.
@@ -49,8 +59,8 @@ pub enum Recipient<'a> {
 pub enum End {
     /// The sender was refused, before any recipient was reported.
     Sender(Reply),
-    /// The sender holds a line break; nothing was sent.
-    UnsendableSender,
+    /// The sender can not be sent; nothing was.
+    UnsendableSender(Unsendable),
     /// No recipient was accepted.
     NoRecipients,
     /// DATA was refused.
@@ -63,18 +73,60 @@ pub enum End {
     Message(Reply),
 }
 
+/// What goes into MAIL and RCPT; addresses in wire form (quoted, without angle brackets).
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// The envelope sender.
+    pub sender: &'a [u8],
+    /// The envelope recipients.
+    pub recipients: &'a [Vec<u8>],
+    /// Whom the server knows us as, after [`Session::authenticate`].
+    pub user: Option<&'a [u8]>,
+    /// The message is one for SMTPUTF8 (RFC 6531), which is said if the server knows it.
+    pub utf8: bool,
+    /// About how long the message is, in bytes; 0 if that is not known.
+    pub size: u64,
+}
+
+/// What the server offered in reply to EHLO, as far as it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Commands may be sent in groups (RFC 2920).
+    pub pipelining: bool,
+    /// MAIL may tell the size of the message (RFC 1870).
+    pub size: bool,
+    /// RFC 6531.
+    pub smtputf8: bool,
+    /// RFC 3207.
+    pub starttls: bool,
+    /// The mechanisms of AUTH (RFC 4954), in the server's order.
+    pub auth: Vec<Vec<u8>>,
+}
+
+impl Offers {
+    fn of(reply: &Reply) -> Offers {
+        Offers {
+            pipelining: reply.offers(b"PIPELINING"),
+            size: reply.offers(b"SIZE"),
+            smtputf8: reply.offers(b"SMTPUTF8"),
+            starttls: reply.offers(b"STARTTLS"),
+            auth: reply.words(b"AUTH").flatten().map(<[u8]>::to_ascii_uppercase).collect(),
+        }
+    }
+}
+
 /// A connection to a server.
 pub struct Session<S> {
     stream: S,
-    replies: Replies,
-    pipelining: bool,
+    pub(super) replies: Replies,
+    offers: Offers,
     quit_sent: bool,
 }
 
 impl<S: Read + Write> Session<S> {
     /// Starts on a connected stream that has its own time limits for each read and write; `limit` is for one reply.
     pub fn new(stream: S, limit: Duration) -> Session<S> {
-        Session { stream, replies: Replies::new(limit), pipelining: false, quit_sent: false }
+        Session { stream, replies: Replies::new(limit), offers: Offers::default(), quit_sent: false }
     }
 
     /// Waits for the greeting. Anything but 220 means that the server is not at our service.
@@ -87,9 +139,10 @@ impl<S: Read + Write> Session<S> {
         self.send(&[b"EHLO ", name, b"\r\n"].concat(), false)?;
         let reply = self.reply(false)?;
         if reply.code == 250 {
-            self.pipelining = reply.offers(b"PIPELINING");
+            self.offers = Offers::of(&reply);
             return Ok(reply);
         }
+        self.offers = Offers::default();
         if matches!(reply.code, 0 | 421) {
             // A server that is about to close the connection (RFC 5321 3.8), or that makes no sense: another try would
             // only hide the reason.
@@ -99,22 +152,45 @@ impl<S: Read + Write> Session<S> {
         self.reply(false)
     }
 
-    /// Sends one message from `sender` to `recipients`, both in wire form (quoted, without angle brackets). `report` is
-    /// called once for each recipient, in order, unless the sender is refused or the connection breaks. `size` is
-    /// about how long the message is, 0 if that is not known.
+    /// What the server offered when it was greeted last.
+    pub fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
+    /// Says STARTTLS. After a 220 the handshake is next, on [`Session::into_stream`]; all that was said and offered before
+    /// counts for nothing then. What the server says behind its 220 was put there by somebody else (CVE-2011-0411).
+    pub fn starttls(&mut self) -> Result<Reply, Dropped> {
+        let reply = self.command(b"STARTTLS\r\n")?;
+        if reply.code == 220 && self.replies.has_more() {
+            return Err(Dropped { critical: false, why: Why::OutOfStep });
+        }
+        Ok(reply)
+    }
+
+    /// The stream, to look at.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The bare stream.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
+    /// Sends one message. `report` is called once for each recipient, in order, unless the sender is refused or the
+    /// connection breaks.
     pub fn transact(
         &mut self,
-        sender: &[u8],
-        recipients: &[Vec<u8>],
+        envelope: Envelope<'_>,
         message: &mut dyn Read,
-        size: u64,
         report: &mut dyn FnMut(Recipient<'_>),
     ) -> Result<End, Dropped> {
-        if has_line_break(sender) {
-            return Ok(End::UnsendableSender);
+        let Envelope { sender, recipients, size, .. } = envelope;
+        if let Some(why) = self.unsendable(sender) {
+            return Ok(End::UnsendableSender(why));
         }
-        let mail = [b"MAIL FROM:<", sender, b">\r\n"].concat();
-        let data = if self.pipelining {
+        let mail = self.mail(&envelope);
+        let data = if self.offers.pipelining {
             match self.envelope_pipelined(mail, recipients, report)? {
                 Ok(data) => data,
                 Err(end) => return Ok(end),
@@ -131,6 +207,23 @@ impl<S: Read + Write> Session<S> {
         self.body(message, size)
     }
 
+    /// MAIL with the parameters that the server knows.
+    fn mail(&self, envelope: &Envelope<'_>) -> Vec<u8> {
+        let mut line = [b"MAIL FROM:<", envelope.sender, b">"].concat();
+        if self.offers.size && envelope.size > 0 {
+            line.extend_from_slice(format!(" SIZE={}", envelope.size).as_bytes());
+        }
+        if let Some(user) = envelope.user.filter(|_| !self.offers.auth.is_empty()) {
+            line.extend_from_slice(b" AUTH=");
+            line.extend_from_slice(&xtext(user));
+        }
+        if self.offers.smtputf8 && envelope.utf8 {
+            line.extend_from_slice(b" SMTPUTF8");
+        }
+        line.extend_from_slice(b"\r\n");
+        line
+    }
+
     /// One command after the other; returns the reply to DATA.
     fn envelope_in_turn(
         &mut self,
@@ -145,8 +238,8 @@ impl<S: Read + Write> Session<S> {
         }
         let mut accepted = false;
         for recipient in recipients {
-            if has_line_break(recipient) {
-                report(Recipient::Unsendable);
+            if let Some(why) = self.unsendable(recipient) {
+                report(Recipient::Unsendable(why));
                 continue;
             }
             self.send(&rcpt(recipient), false)?;
@@ -176,7 +269,7 @@ impl<S: Read + Write> Session<S> {
                 if count == GROUP_COMMANDS || group.len() > GROUP_BYTES {
                     break;
                 }
-                if !has_line_break(recipient) {
+                if self.unsendable(recipient).is_none() {
                     group.extend_from_slice(&rcpt(recipient));
                 }
                 count += 1;
@@ -195,8 +288,8 @@ impl<S: Read + Write> Session<S> {
                 }
             }
             for recipient in now {
-                if has_line_break(recipient) {
-                    report(Recipient::Unsendable);
+                if let Some(why) = self.unsendable(recipient) {
+                    report(Recipient::Unsendable(why));
                 } else {
                     accepted |= self.recipient_reply(report)?;
                 }
@@ -214,6 +307,14 @@ impl<S: Read + Write> Session<S> {
         Ok(Ok(data))
     }
 
+    fn unsendable(&self, address: &[u8]) -> Option<Unsendable> {
+        if memchr::memchr3(b'\r', b'\n', 0, address).is_some() {
+            return Some(Unsendable::LineBreak);
+        }
+        let is_international = !address.is_ascii() && str::from_utf8(address).is_ok();
+        (is_international && !self.offers.smtputf8).then_some(Unsendable::NotAscii)
+    }
+
     fn recipient_reply(&mut self, report: &mut dyn FnMut(Recipient<'_>)) -> Result<bool, Dropped> {
         let reply = self.reply(false)?;
         let good = reply.kind() == Kind::Good;
@@ -227,7 +328,7 @@ impl<S: Read + Write> Session<S> {
     /// Whether the reply to DATA asks for the message. Like qmail this takes any good code of a server that is asked
     /// one thing at a time. With pipelining a wrong code may well be a reply to something else (spec/reliability.md R7).
     fn may_send(&self, reply: &Reply) -> bool {
-        reply.code == 354 || (reply.kind() == Kind::Good && !self.pipelining)
+        reply.code == 354 || (reply.kind() == Kind::Good && !self.offers.pipelining)
     }
 
     /// The message, block by block. With pipelining, QUIT goes along with its end (RFC 2920 3.1).
@@ -257,7 +358,7 @@ impl<S: Read + Write> Session<S> {
         if encoder.finish(&mut out).is_err() {
             return Ok(End::Partial);
         }
-        if self.pipelining {
+        if self.offers.pipelining {
             out.extend_from_slice(b"QUIT\r\n");
             self.quit_sent = true;
         }
@@ -270,6 +371,12 @@ impl<S: Read + Write> Session<S> {
         if !self.quit_sent {
             let _ = self.stream.write_all(b"QUIT\r\n");
         }
+    }
+
+    /// Says something and waits for the answer.
+    pub(super) fn command(&mut self, line: &[u8]) -> Result<Reply, Dropped> {
+        self.send(line, false)?;
+        self.reply(false)
     }
 
     fn send(&mut self, bytes: &[u8], critical: bool) -> Result<(), Dropped> {
@@ -297,9 +404,17 @@ fn rcpt(recipient: &[u8]) -> Vec<u8> {
     [b"RCPT TO:<", recipient, b">\r\n"].concat()
 }
 
-/// An address with a line break would be a command of its own (spec/reliability.md S19).
-fn has_line_break(address: &[u8]) -> bool {
-    memchr::memchr3(b'\r', b'\n', 0, address).is_some()
+/// A word that may hold anything, for a place that takes only visible ASCII (RFC 3461 4).
+fn xtext(word: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(word.len() + 8);
+    for &b in word {
+        match b {
+            b'+' | b'=' => out.extend_from_slice(format!("+{b:02X}").as_bytes()),
+            b'!'..=b'~' => out.push(b),
+            _ => out.extend_from_slice(format!("+{b:02X}").as_bytes()),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -347,11 +462,11 @@ mod tests {
         let mut talk = || {
             assert_eq!(session.greeting()?.code, 220);
             assert_eq!(session.hello(b"me")?.code, 250);
-            session.transact(b"s@a", &recipients, &mut &message[..], message.len() as u64, &mut |r| {
+            session.transact(envelope(&recipients, message.len()), &mut &message[..], &mut |r| {
                 reports.push(match r {
                     Recipient::Accepted => "ok".to_string(),
                     Recipient::Refused(reply) => reply.code.to_string(),
-                    Recipient::Unsendable => "unsendable".to_string(),
+                    Recipient::Unsendable(why) => format!("{why:?}"),
                 })
             })
         };
@@ -361,6 +476,10 @@ mod tests {
         }
         let heard = script.heard.iter().map(|h| String::from_utf8(h.clone()).unwrap()).collect();
         (reports, end, heard)
+    }
+
+    fn envelope(recipients: &[Vec<u8>], size: usize) -> Envelope<'_> {
+        Envelope { sender: b"s@a", recipients, user: None, utf8: false, size: size as u64 }
     }
 
     fn code(end: &Result<End, Dropped>) -> u16 {
@@ -508,15 +627,73 @@ mod tests {
                 vec![HI, NAME, OK, OK, GO, OK]
             };
             let (reports, end, heard) = send(&answers, &["x>\r\nDATA@b", "a@b"], b"x\n");
-            assert_eq!(reports, ["unsendable", "ok"]);
+            assert_eq!(reports, ["LineBreak", "ok"]);
             assert_eq!(code(&end), 250);
             assert!(!heard.concat().contains("x>"));
         }
         let mut script = Script { answers: VecDeque::new(), ready: VecDeque::new(), heard: Vec::new() };
         let mut session = Session::new(&mut script, Duration::from_secs(9));
-        let end = session.transact(b"s\n@a", &[b"a@b".to_vec()], &mut io::empty(), 0, &mut |_| {});
-        assert_eq!(end, Ok(End::UnsendableSender));
+        let recipients = [b"a@b".to_vec()];
+        let bad = Envelope { sender: b"s\n@a", ..envelope(&recipients, 0) };
+        let end = session.transact(bad, &mut io::empty(), &mut |_| {});
+        assert_eq!(end, Ok(End::UnsendableSender(Unsendable::LineBreak)));
         assert!(script.heard.is_empty());
+    }
+
+    #[test]
+    fn s21_international_addresses_need_a_server_for_them() {
+        let (reports, end, heard) = send(&[HI, NAME, OK, OK, GO, OK], &["r\u{e9}@b", "a@b"], b"x\n");
+        assert_eq!((reports, code(&end)), (vec!["NotAscii".to_string(), "ok".to_string()], 250));
+        assert!(heard.concat().is_ascii());
+        let knows = b"250-x\r\n250 SMTPUTF8\r\n";
+        let (reports, _, heard) = send(&[HI, knows, OK, OK, GO, OK], &["r\u{e9}@b"], b"x\n");
+        assert_eq!((reports, heard[2].as_str()), (vec!["ok".to_string()], "RCPT TO:<r\u{e9}@b>\r\n"));
+    }
+
+    /// What MAIL is like after this reply to EHLO.
+    fn mail(hello: &'static [u8], user: Option<&[u8]>, utf8: bool, size: u64) -> String {
+        let mut script = Script { answers: [hello].into(), ready: VecDeque::new(), heard: Vec::new() };
+        let mut session = Session::new(&mut script, Duration::from_secs(9));
+        session.hello(b"me").unwrap();
+        let line = session.mail(&Envelope { sender: b"s@a", recipients: &[], user, utf8, size });
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn mail_has_the_parameters_that_the_server_knows() {
+        let all = b"250-x\r\n250-SIZE 9\r\n250-AUTH PLAIN\r\n250 SMTPUTF8\r\n";
+        let user = Some(&b"j=o+e\x01@a"[..]);
+        assert_eq!(mail(all, user, true, 5), "MAIL FROM:<s@a> SIZE=5 AUTH=j+3Do+2Be+01@a SMTPUTF8\r\n");
+        assert_eq!(mail(all, None, false, 0), "MAIL FROM:<s@a>\r\n");
+        assert_eq!(mail(NAME, user, true, 5), "MAIL FROM:<s@a>\r\n");
+        assert_eq!(mail(b"250-x\r\n250 SIZE\r\n", user, true, 5), "MAIL FROM:<s@a> SIZE=5\r\n");
+    }
+
+    #[test]
+    fn r9_what_comes_behind_the_220_of_starttls_is_no_reply() {
+        let offer: &[u8] = b"250-x\r\n250 STARTTLS\r\n";
+        let start = |answer: &'static [u8]| {
+            let mut script = Script { answers: [offer, answer].into(), ready: VecDeque::new(), heard: Vec::new() };
+            let mut session = Session::new(&mut script, Duration::from_secs(9));
+            session.hello(b"me").unwrap();
+            assert!(session.offers().starttls);
+            session.starttls().map(|r| r.code)
+        };
+        assert_eq!(start(b"220 go\r\n"), Ok(220));
+        assert_eq!(start(b"454 no\r\n"), Ok(454));
+        let out_of_step = Err(Dropped { critical: false, why: Why::OutOfStep });
+        assert_eq!(start(b"220 go\r\n250 ok\r\n"), out_of_step);
+        assert_eq!(start(b"220 go\r\n\x16\x03\x03"), out_of_step);
+    }
+
+    #[test]
+    fn r8_keywords_that_make_no_sense_are_ignored() {
+        let odd = b"250-x\r\n250-SIZE abc\r\n250-AUTH\r\n250-AUTH FOO BAR\r\n250- \r\n250-STARTTLSX\r\n250 \xff\r\n";
+        let mut script = Script { answers: [&odd[..]].into(), ready: VecDeque::new(), heard: Vec::new() };
+        let mut session = Session::new(&mut script, Duration::from_secs(9));
+        assert_eq!(session.hello(b"me").unwrap().code, 250);
+        let auth = vec![b"FOO".to_vec(), b"BAR".to_vec()];
+        assert_eq!(*session.offers(), Offers { size: true, auth, ..Offers::default() });
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! What is known of one connection, and how it is told: to the program in its environment, to the log in a line.
 
-use crate::options::Options;
+use super::options::Options;
+use crate::Ends;
+use crate::ends::Names;
 use control::cdb::Cdb;
 use dns::Resolver;
 use rules::{Client, Rule};
 use std::ffi::OsStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use sys::env::Env;
-use ucspi::Ends;
-use ucspi::ends::{self, canonical};
 
 /// The most of one item that goes into a log line, in bytes.
 const LOG_ITEM_MAX: usize = 100;
 
-/// A connection, as tcpserver judges and tells it.
+/// A connection, as a server judges and tells it.
 pub struct Connection(Ends);
 
 /// What the rules say about a client.
@@ -25,11 +25,6 @@ pub enum Verdict {
     Serve(Option<Rule>),
     /// It is not.
     Deny,
-}
-
-/// The environment without what a connection sets: made once.
-pub fn clean_environment() -> Env {
-    ends::without_variables(Env::inherit())
 }
 
 impl Connection {
@@ -71,9 +66,14 @@ impl Connection {
         Ok(if rule.denies() || crowded { Verdict::Deny } else { Verdict::Serve(Some(rule)) })
     }
 
+    /// The name of the client that was found, or else its address.
+    pub fn remote_name(&self) -> &[u8] {
+        self.0.remote_host.as_deref().unwrap_or(&self.0.remote_ip)
+    }
+
     /// The program's environment: `base`, the connection, then what the rule sets or overrides.
-    pub fn environment(&self, base: &Env, rule: Option<&Rule>) -> Env {
-        let mut env = self.0.environment(base);
+    pub fn environment(&self, base: &Env, names: Names, rule: Option<&Rule>) -> Env {
+        let mut env = self.0.environment(base, names);
         for (name, value) in rule.iter().flat_map(|r| r.variables()) {
             env.set(name, value);
         }
@@ -114,36 +114,4 @@ fn log_item(line: &mut Vec<u8>, item: &[u8]) {
     if item.len() >= LOG_ITEM_MAX {
         line.extend_from_slice(b"...");
     }
-}
-
-/// The address that the argument `host` means, and whether IPv4 and IPv6 clients share the socket. `Ok(None)`: there is
-/// no such address; `Err(())`: that could not be found out now.
-pub fn listening_address(options: &Options<'_>) -> Result<Option<(IpAddr, bool)>, ()> {
-    let any4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    match options.host {
-        b"" | b"0" => return Ok(Some((any4, false))),
-        b":0" if options.ipv4_only => return Ok(Some((any4, false))),
-        b":0" => return Ok(Some((IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), true))),
-        // RFC 6761 6.3: no name server is asked.
-        b"localhost" => return Ok(Some((IpAddr::V4(Ipv4Addr::LOCALHOST), false))),
-        _ => {}
-    }
-    if let Some(ip) = std::str::from_utf8(options.host).ok().and_then(|h| h.parse::<IpAddr>().ok()) {
-        let ip = canonical(ip);
-        return Ok(Some((ip, false)).filter(|_| ip.is_ipv4() || !options.ipv4_only));
-    }
-    let dns = Resolver::new();
-    let mut unsure = false;
-    for name in dns.candidates(options.host) {
-        let a = dns.a(&name).records();
-        let aaaa = if options.ipv4_only { Some(Vec::new()) } else { dns.aaaa(&name).records() };
-        unsure |= a.is_none() || aaaa.is_none();
-        let a = a.unwrap_or_default().into_iter().map(IpAddr::V4);
-        let aaaa = aaaa.unwrap_or_default().into_iter().map(IpAddr::V6);
-        let found = if options.as_ipv6 { aaaa.chain(a).next() } else { a.chain(aaaa).next() };
-        if let Some(ip) = found {
-            return Ok(Some((ip, false)));
-        }
-    }
-    if unsure { Err(()) } else { Ok(None) }
 }

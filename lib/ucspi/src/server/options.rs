@@ -1,23 +1,10 @@
-//! The command line of tcpserver.
+//! The part of the command line that all servers have.
 
+use crate::{Misuse, Verbosity};
 use sys::opt::{Opt, Scanner};
 
-/// The letters, as ucspi-tcp and ucspi-tcp6 have them.
-const LETTERS: &[u8] = b"146dDvqQhHrRUXx:t:u:g:l:b:B:c:I:pPoO";
-/// Shown when the command line can not be understood.
-pub const USAGE: &[u8] = b"usage: tcpserver [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] \
-    [ -g gid ] [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] [ -I interface ] host port program";
-
-/// How much is said on fd 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub enum Verbosity {
-    /// -q
-    Nothing,
-    /// -Q
-    Errors,
-    /// -v
-    All,
-}
+/// The letters, as ucspi-tcp and ucspi-tcp6 have them; a server adds its own.
+pub const LETTERS: &[u8] = b"146dDvqQhHrRUXx:t:u:g:l:b:B:c:I:pPoO";
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -68,17 +55,20 @@ pub struct Options<'a> {
     pub program: &'a [&'a [u8]],
 }
 
-/// A command line that makes no sense. The letter is the option that does not exist, or lacks its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Misuse(pub Option<u8>);
-
 impl<'a> Options<'a> {
-    /// Reads the command line (without argv[0]). `env` is asked for UID and GID when -U is there.
-    pub fn parse(args: &'a [&'a [u8]], env: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Result<Options<'a>, Misuse> {
+    /// Reads a command line (without argv[0]) of these letters. `env` is asked for UID and GID when -U is there; `own`
+    /// gets every option first and says whether it was one of the server's own.
+    pub fn parse(
+        letters: &[u8],
+        args: &'a [&'a [u8]],
+        env: impl Fn(&[u8]) -> Option<Vec<u8>>,
+        mut own: impl FnMut(Opt<'a>) -> bool,
+    ) -> Result<Options<'a>, Misuse> {
         let mut o = Options::default();
-        let mut scanner = Scanner::new(LETTERS, args);
+        let mut scanner = Scanner::new(letters, args);
         for option in scanner.by_ref() {
             match option {
+                option if own(option) => {}
                 Opt::Flag(b'U') => {
                     // Without the variable no user will be found: better no server than one that stays root.
                     o.user = Some(env(b"UID").unwrap_or_else(|| b"$UID".to_vec()));
@@ -178,19 +168,23 @@ mod tests {
         (name == b"UID").then(|| b"7791".to_vec())
     }
 
+    fn parse<'a>(args: &'a [&'a [u8]]) -> Result<Options<'a>, Misuse> {
+        Options::parse(LETTERS, args, env, |_| false)
+    }
+
     #[test]
     fn defaults_and_order() {
-        let o = Options::parse(&[b"0", b"25", b"cat", b"-n"], env).unwrap();
+        let o = parse(&[b"0", b"25", b"cat", b"-n"]).unwrap();
         assert!(o.remote_host && !o.remote_info && o.takes_time());
         assert_eq!((o.limit, o.ident_secs, o.verbosity), (40, 26, Verbosity::Errors));
         assert_eq!((o.host, o.port, o.program), (&b"0"[..], &b"25"[..], &[&b"cat"[..], b"-n"][..]));
         let args: &[&[u8]] =
             &[b"-vqQHRl0", b"-c", b"5x", b"-b99999999999", b"-u5", b"-U", b"-g", b"qmail", b"::", b"0", b"x"];
-        let o = Options::parse(args, env).unwrap();
+        let o = parse(args).unwrap();
         assert!(!o.takes_time());
         assert_eq!((o.limit, o.backlog, o.verbosity), (5, u32::MAX, Verbosity::Errors));
         assert_eq!((o.user, o.group), (Some(b"7791".to_vec()), Some(b"qmail".to_vec())));
-        let o = Options::parse(&[b"-146XodDpr", b"-xr.cdb", b"-t9", b"-B", b"hi", b"0", b"0", b"x"], env).unwrap();
+        let o = parse(&[b"-146XodDpr", b"-xr.cdb", b"-t9", b"-B", b"hi", b"0", b"0", b"x"]).unwrap();
         assert!(o.print_port && o.ipv4_only && o.as_ipv6 && o.rules_may_miss && o.keep_ip_options && o.no_delay);
         assert!(o.paranoid && o.remote_info);
         assert_eq!((o.rules, o.ident_secs, o.banner), (Some(&b"r.cdb"[..]), 9, &b"hi"[..]));
@@ -201,7 +195,7 @@ mod tests {
         let rows: &[(&[&[u8]], Option<u8>)] =
             &[(&[], None), (&[b"0", b"25"], None), (&[b"-y", b"0", b"25", b"x"], Some(b'y')), (&[b"-c"], Some(b'c'))];
         for (args, letter) in rows {
-            assert_eq!(Options::parse(args, env).unwrap_err(), Misuse(*letter));
+            assert_eq!(parse(args).unwrap_err(), Misuse(*letter));
         }
     }
 }

@@ -13,50 +13,52 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
 
-mod connection;
-mod options;
-
-use connection::{Connection, Verdict};
-use options::{Misuse, Options, Verbosity};
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 use sys::Exit;
 use sys::env::Env;
 use sys::error::{complain, text};
-use sys::poll::Interest;
-use sys::process::{self, Fork, Gid, Pid, Uid};
-use sys::signal::{self, SIGCHLD, SIGPIPE, SIGTERM};
-use sys::socket::{Listening, NoListener};
+use sys::process::{self, Fork, Pid};
 use sys::spawn::Program;
-use ucspi::ends::canonical;
-use ucspi::names;
+use ucspi::ends::{self, Names};
+use ucspi::server::{self, Connection, Identity, Options, Service, Verdict};
+use ucspi::{Misuse, Verbosity};
 
-/// How long to rest when the system has no descriptors or memory for another connection.
-const SCARCE_REST: Duration = Duration::from_secs(1);
+/// Shown when the command line can not be understood.
+const USAGE: &[u8] = b"usage: tcpserver [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] \
+    [ -g gid ] [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] [ -I interface ] host port program";
 /// Where programs are searched if PATH is not set.
 const PATH: &[u8] = b"/bin:/usr/bin";
 
 sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
-    let options = match Options::parse(&args, sys::env::get) {
+    let options = match Options::parse(server::LETTERS, &args, sys::env::get, |_| false) {
         Ok(options) => options,
         Err(Misuse(letter)) => {
             if let Some(letter) = letter {
                 complain(&[b"illegal option -- ", &[letter]]);
             }
-            complain(&[options::USAGE]);
+            complain(&[USAGE]);
             return Exit::PERMANENT;
         }
     };
-    match prepare(&options) {
-        Ok((listener, bound)) => serve(&options, listener, bound),
+    let (listener, bound) = match prepare(&options) {
+        Ok(prepared) => prepared,
         Err(reason) => {
             if options.verbosity > Verbosity::Nothing {
                 complain(&[b"fatal: ", &reason]);
             }
+            return Exit::TEMPORARY;
+        }
+    };
+    let env = ends::without_variables(Env::inherit());
+    let mut server = Server { options: &options, listener: &listener, bound, env };
+    match server::serve(&mut server, &listener, options.limit) {
+        Ok(()) => Exit::OK,
+        Err(e) => {
+            server.warn(&[b"unable to wait: ", text(&e).as_bytes()]);
             Exit::TEMPORARY
         }
     }
@@ -64,41 +66,9 @@ fn run(args: sys::start::Args) -> Exit {
 
 /// Everything up to the first connection; an `Err` is the reason why there will be none.
 fn prepare(options: &Options<'_>) -> Result<(TcpListener, SocketAddr), Vec<u8>> {
-    let port = names::port(options.port, || read("/etc/services"))
-        .ok_or_else(|| [b"unable to figure out port number for ", options.port].concat())?;
-    for caught in [SIGCHLD, SIGTERM] {
-        signal::catch(caught).map_err(|e| failed("unable to catch signals", &e))?;
-    }
-    signal::ignore(SIGPIPE);
-
-    let (ip, dual_stack) = match connection::listening_address(options) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Err([b"no IP address for ", options.host].concat()),
-        Err(()) => return Err([b"temporarily unable to figure out IP address for ", options.host].concat()),
-    };
-    let interface = match options.interface {
-        Some(name) => {
-            let number = sys::socket::interface_number(name);
-            number.ok_or_else(|| [b"unable to find interface ", name].concat())?
-        }
-        None => 0,
-    };
-    let address = match ip {
-        IpAddr::V6(ip) => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, interface)),
-        ip => SocketAddr::new(ip, port),
-    };
-    let listener = sys::socket::listen(&Listening { address, dual_stack, backlog: options.backlog });
-    let mut listener = listener.map_err(|e| match e {
-        NoListener::Create(e) => failed("unable to create socket", &e),
-        NoListener::Bind(e) => failed("unable to bind", &e),
-        NoListener::Listen(e) => failed("unable to listen", &e),
-    })?;
-    if listener.as_raw_fd() <= 2 {
-        // Started with a standard descriptor closed: its number is needed for the programs.
-        listener = listener.try_clone().map_err(|e| failed("unable to create socket", &e))?;
-    }
-    let bound = listener.local_addr().map_err(|e| failed("unable to get local address", &e))?;
-    become_someone(options)?;
+    server::catch_signals().map_err(|e| server::failed("unable to catch signals", &e))?;
+    let (listener, bound) = server::listen(options)?;
+    Identity::of(options.user.as_deref(), options.group.as_deref())?.assume()?;
     if options.print_port {
         // Who asked for the port and does not read it does not want it.
         let _ = sys::fd::write_all(1, format!("{}\n", bound.port()).as_bytes());
@@ -108,83 +78,30 @@ fn prepare(options: &Options<'_>) -> Result<(TcpListener, SocketAddr), Vec<u8>> 
     Ok((listener, bound))
 }
 
-fn failed(what: &str, e: &io::Error) -> Vec<u8> {
-    format!("{what}: {}", text(e)).into_bytes()
-}
-
-/// A file of the system; what can not be read is empty.
-fn read(file: &str) -> Vec<u8> {
-    std::fs::read(file).unwrap_or_default()
-}
-
-/// Takes on the identity asked for. Without one, or when it is the present one, nothing changes. What is no number and
-/// no known name is an error, so that a slip in a run script does not leave a server running as root.
-fn become_someone(options: &Options<'_>) -> Result<(), Vec<u8>> {
-    let named = |what: &str, name: &[u8]| [b"unable to find ", what.as_bytes(), b" ", name].concat();
-    let mut uid = None;
-    let mut gid = None;
-    if let Some(name) = &options.user {
-        let found = names::user(name, || read("/etc/passwd")).ok_or_else(|| named("user", name))?;
-        (uid, gid) = (Some(found.0), found.1);
-    }
-    if let Some(name) = &options.group {
-        gid = Some(names::group(name, || read("/etc/group")).ok_or_else(|| named("group", name))?);
-    }
-    // 0 asks for nothing: so it has always been.
-    let uid = uid.filter(|&u| u != 0 && Uid(u) != process::euid());
-    let gid = gid.filter(|&g| g != 0 && (Gid(g) != process::egid() || uid.is_some()));
-    if let Some(gid) = gid {
-        process::become_group(Gid(gid)).map_err(|e| failed("unable to set gid", &e))?;
-    }
-    if let Some(uid) = uid {
-        process::become_user(Uid(uid), process::egid()).map_err(|e| failed("unable to set uid", &e))?;
-    }
-    Ok(())
-}
-
-/// Accepts until SIGTERM.
-fn serve(options: &Options<'_>, listener: TcpListener, bound: SocketAddr) -> Exit {
-    let mut server = Server { options, listener, bound, env: connection::clean_environment(), children: Vec::new() };
-    server.log_status();
-    loop {
-        server.reap();
-        if signal::take(SIGTERM) {
-            return Exit::OK;
-        }
-        let full = server.children.len() >= options.limit;
-        let mut interest = Interest::read(if full { -1 } else { server.listener.as_raw_fd() });
-        if let Err(e) = sys::poll::wait(std::slice::from_mut(&mut interest), None) {
-            server.warn(&[b"unable to wait: ", text(&e).as_bytes()]);
-            return Exit::TEMPORARY;
-        }
-        if !interest.readable {
-            continue;
-        }
-        match server.listener.accept() {
-            Ok((stream, remote)) => server.connected(stream, remote),
-            // The client is gone again, or a signal came.
-            Err(e) if is_passing(&e) => {}
-            Err(e) => {
-                server.warn(&[b"unable to accept: ", text(&e).as_bytes()]);
-                // A child that ends wakes us up early. If waiting fails, so it will in the loop.
-                let _ = sys::poll::wait(&mut [], Some(SCARCE_REST));
-            }
-        }
-    }
-}
-
-fn is_passing(e: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
-    matches!(e.kind(), WouldBlock | Interrupted | ConnectionAborted | ConnectionReset)
-}
-
-/// The server and its children: the process, and the client it serves.
+/// The server: what every connection needs.
 struct Server<'a> {
     options: &'a Options<'a>,
-    listener: TcpListener,
+    listener: &'a TcpListener,
     bound: SocketAddr,
     env: Env,
-    children: Vec<(Pid, IpAddr)>,
+}
+
+impl Service for Server<'_> {
+    fn verbosity(&self) -> Verbosity {
+        self.options.verbosity
+    }
+
+    fn say(&self, line: &[u8]) {
+        complain(&[line]);
+    }
+
+    fn start(&mut self, stream: &TcpStream, remote: SocketAddr, present: usize) -> Option<Pid> {
+        if self.options.takes_time() {
+            self.start_in_child(stream, remote, present)
+        } else {
+            self.start_here(stream, remote, present)
+        }
+    }
 }
 
 impl Server<'_> {
@@ -203,42 +120,6 @@ impl Server<'_> {
         self.options.verbosity == Verbosity::All
     }
 
-    fn log_status(&self) {
-        self.log_count(self.children.len());
-    }
-
-    fn log_count(&self, children: usize) {
-        if self.is_verbose() {
-            complain(&[format!("status: {children}/{}", self.options.limit).as_bytes()]);
-        }
-    }
-
-    fn reap(&mut self) {
-        while let Some((pid, status)) = process::reap_status() {
-            if self.is_verbose() {
-                complain(&[format!("end {} status {status}", pid.0).as_bytes()]);
-            }
-            self.children.retain(|(child, _)| *child != pid);
-            self.log_status();
-        }
-    }
-
-    /// One connection, from here to its program.
-    fn connected(&mut self, stream: TcpStream, remote: SocketAddr) {
-        self.log_count(self.children.len() + 1);
-        let client = canonical(remote.ip());
-        let present = self.children.iter().filter(|(_, ip)| *ip == client).count();
-        let started = if self.options.takes_time() {
-            self.start_in_child(&stream, remote, present)
-        } else {
-            self.start_here(&stream, remote, present)
-        };
-        match started {
-            Some(pid) => self.children.push((pid, client)),
-            None => self.log_status(),
-        }
-    }
-
     /// Judges the client and starts its program without a child in between. Whatever is out of the ordinary is left to
     /// a child, at least when there is a log that tells of it.
     fn start_here(&self, stream: &TcpStream, remote: SocketAddr, present: usize) -> Option<Pid> {
@@ -251,7 +132,7 @@ impl Server<'_> {
             Ok(Verdict::Deny) if !self.is_verbose() => return None,
             _ => return self.start_in_child(stream, remote, present),
         };
-        let Ok(program) = self.program(stream, connection.environment(&self.env, rule.as_ref())) else {
+        let Ok(program) = self.program(stream, connection.environment(&self.env, Names::Tcp, rule.as_ref())) else {
             return self.start_in_child(stream, remote, present);
         };
         self.set_options(stream);
@@ -289,9 +170,7 @@ impl Server<'_> {
     /// The child: finds out about the client, judges it, and becomes the program. Returns only what went wrong.
     fn work_as_child(&self, stream: &TcpStream, remote: SocketAddr, present: usize) -> Exit {
         sys::fd::close(self.listener.as_raw_fd());
-        signal::default(SIGTERM);
-        signal::default(SIGCHLD);
-        signal::unblock_all();
+        server::release_signals();
         let mut connection = match self.connection(stream, remote) {
             Ok(connection) => connection,
             Err(e) => {
@@ -322,7 +201,7 @@ impl Server<'_> {
             complain(&[word, pid.as_bytes(), &connection.log_ends()]);
         }
         let Verdict::Serve(rule) = verdict else { return Exit::PERMANENT };
-        let env = connection.environment(&self.env, rule.as_ref());
+        let env = connection.environment(&self.env, Names::Tcp, rule.as_ref());
         let error = match self.program(stream, env) {
             Ok(program) => program.exec(),
             Err(e) => e,

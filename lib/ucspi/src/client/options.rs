@@ -1,27 +1,14 @@
-//! The command line of tcpclient.
+//! The part of the command line that all clients have.
 
+use crate::{Misuse, Verbosity};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use sys::opt::{Opt, Scanner};
 
-/// The letters, as ucspi-tcp and ucspi-tcp6 have them.
-const LETTERS: &[u8] = b"46dDvqQhHrRi:p:t:T:l:I:";
-/// Shown when the command line can not be understood.
-pub const USAGE: &[u8] = b"usage: tcpclient [ -46hHrRdDqQv ] [ -i localip ] [ -p localport ] [ -T timeoutconn ] \
-    [ -l localname ] [ -t timeoutinfo ] [ -I interface ] host port program";
+/// The letters, as ucspi-tcp and ucspi-tcp6 have them; a client adds its own.
+pub const LETTERS: &[u8] = b"46dDvqQhHrRi:p:t:T:l:I:";
 /// No time limit is longer, in seconds.
 const SECS_MAX: u64 = 86400;
-
-/// How much is said on fd 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub enum Verbosity {
-    /// -q
-    Nothing,
-    /// -Q
-    Errors,
-    /// -v
-    All,
-}
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -58,17 +45,19 @@ pub struct Options<'a> {
     pub program: &'a [&'a [u8]],
 }
 
-/// A command line that makes no sense. The letter is the option that does not exist, or lacks a good value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Misuse(pub Option<u8>);
-
 impl<'a> Options<'a> {
-    /// Reads the command line (without argv[0]).
-    pub fn parse(args: &'a [&'a [u8]]) -> Result<Options<'a>, Misuse> {
+    /// Reads a command line (without argv[0]) of these letters. `own` gets every option first and says whether it was one
+    /// of the client's own.
+    pub fn parse(
+        letters: &[u8],
+        args: &'a [&'a [u8]],
+        mut own: impl FnMut(Opt<'a>) -> bool,
+    ) -> Result<Options<'a>, Misuse> {
         let mut o = Options::default();
-        let mut scanner = Scanner::new(LETTERS, args);
+        let mut scanner = Scanner::new(letters, args);
         for option in scanner.by_ref() {
             match option {
+                option if own(option) => {}
                 Opt::Flag(letter) => o.flag(letter),
                 Opt::Value(letter, value) => o.value(letter, value).ok_or(Misuse(Some(letter)))?,
                 Opt::Unknown(letter) => return Err(Misuse(Some(letter))),
@@ -160,17 +149,21 @@ fn number(text: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn parse<'a>(args: &'a [&'a [u8]]) -> Result<Options<'a>, Misuse> {
+        Options::parse(LETTERS, args, |_| false)
+    }
+
     #[test]
     fn command_lines() {
         let args: &[&[u8]] = &[b"-RHl0", b"-T5+7", b"-i", b"::ffff:192.0.2.1", b"-p25", b"h", b"p", b"sh", b"-c"];
-        let o = Options::parse(args).unwrap();
+        let o = parse(args).unwrap();
         assert_eq!((o.host, o.port, o.program), (&b"h"[..], &b"p"[..], &args[7..]));
         assert_eq!(o.rounds.map(|d| d.as_secs()), [5, 7]);
         assert_eq!((o.local_name, o.local_port), (Some(&b"0"[..]), 25));
         assert_eq!(o.local_ip, parse_ip(b"192.0.2.1"));
         assert!(!o.remote_host && !o.remote_info);
         let one: &[&[u8]] = &[b"-T", b"9", b"h", b"p", b"x"];
-        assert_eq!(Options::parse(one).unwrap().rounds.map(|d| d.as_secs()), [9, 0]);
+        assert_eq!(parse(one).unwrap().rounds.map(|d| d.as_secs()), [9, 0]);
     }
 
     #[test]
@@ -184,7 +177,7 @@ mod tests {
             (&[b"-t"], Some(b't')),
         ];
         for (args, letter) in rows {
-            assert_eq!(Options::parse(args).unwrap_err(), Misuse(*letter));
+            assert_eq!(parse(args).unwrap_err(), Misuse(*letter));
         }
     }
 }

@@ -1,0 +1,7 @@
+//! What clients have in common: options, and getting connected.
+
+mod connect;
+mod options;
+
+pub use connect::connect;
+pub use options::{LETTERS, Options, parse_ip};
