@@ -77,7 +77,7 @@ fn serve(args: &[&[u8]]) -> Option<&'static [u8]> {
         end = converse(&timestamp, offer, false)?;
     }
     match end {
-        End::Check(credentials) => check(checker, &credentials, &timestamp, variables, &log).err(),
+        End::Check(credentials) => check(checker, credentials, &timestamp, variables, &log).err(),
         End::WithoutTls => {
             log.say("Reject::STLS::Any", b"unknown");
             Some(NO_TLS)
@@ -109,7 +109,7 @@ fn offer(secure: bool, possible: bool) -> Offer {
 /// Lets the checking program decide, and whatever it becomes serve the client; returns when that is over.
 fn check(
     checker: &[&[u8]],
-    credentials: &Credentials,
+    credentials: Credentials,
     timestamp: &[u8],
     variables: Option<Env>,
     log: &Log,
@@ -120,6 +120,9 @@ fn check(
     let written =
         fd::set_nonblocking(writer.as_raw_fd(), true).and_then(|()| fd::write_all(writer.as_raw_fd(), &record));
     drop(record);
+    let Credentials { user, secret, method } = credentials;
+    // Not kept through the session that follows.
+    drop(secret);
     written.map_err(|_| NOT_WRITTEN)?;
     drop(writer);
 
@@ -135,7 +138,7 @@ fn check(
     })?;
     drop(reader);
     let ended = process::wait(child);
-    let method = match credentials.method {
+    let method = match method {
         Method::User => "User",
         Method::Apop => "Apop",
         Method::Plain => "Plain",
@@ -147,6 +150,6 @@ fn check(
         Ok(Ended::Exit(_)) => ("Reject", Err(REFUSED)),
         Ok(Ended::Signal(_)) => ("Reject", Err(CRASHED)),
     };
-    log.say(&format!("{verdict}::AUTH::{method}"), &credentials.user);
+    log.say(&format!("{verdict}::AUTH::{method}"), &user);
     result
 }

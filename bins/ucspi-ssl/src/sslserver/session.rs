@@ -21,10 +21,11 @@ use ucspi::Verbosity;
 use ucspi::ends::Names;
 use ucspi::server::{self, Connection, Verdict};
 
-/// Where a program finds its ends of UCSPI-TLS: high enough to be in nobody's way, for programs use 3 to 7 themselves.
-const CONTROL_FD: i32 = 10;
-const READ_FD: i32 = 11;
-const WRITE_FD: i32 = 12;
+/// Where a program finds its ends of UCSPI-TLS: out of the way of the numbers that programs use themselves, and small
+/// enough for a shell, where a number has one digit.
+const CONTROL_FD: i32 = 7;
+const READ_FD: i32 = 8;
+const WRITE_FD: i32 = 9;
 /// Where programs are searched if PATH is not set.
 const PATH: &[u8] = b"/bin:/usr/bin";
 /// The most that a program is told about a session (bytes).
