@@ -239,7 +239,8 @@ impl<'a> Session<'a> {
         let name = argv.first().copied().unwrap_or_default();
         let path = self.server.env.get(b"PATH").unwrap_or(PATH);
         let file = sys::spawn::search(name, path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let program = Program::new(&file, argv)?.env(env);
+        // This process will be too much of a nobody to send it a signal.
+        let program = Program::new(&file, argv)?.env(env).ends_with_parent();
         Ok(match self.server.program_ids {
             Some((uid, gid)) => program.ids(uid, gid),
             None => program,
