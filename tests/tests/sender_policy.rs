@@ -60,7 +60,17 @@ fn ran_elsewhere(name: &str) -> bool {
     true
 }
 
-/// The result and the explanation for people, and those for qmail-smtpd.
+/// The word of RFC 7208 for one of spfquery's.
+fn standard(word: &str) -> String {
+    match word {
+        "unknown" => "permerror",
+        "error" => "temperror",
+        other => other,
+    }
+    .to_string()
+}
+
+/// The result and the explanation for people, and those for programs.
 fn both_ways(home: &Home, server: &NameServer, case: &suite::Case) -> [(String, Option<String>); 2] {
     let question = [&case.host, &case.helo, &case.mailfrom];
     let ask = |before: &[&str], after: &[&str]| {
@@ -69,16 +79,11 @@ fn both_ways(home: &Home, server: &NameServer, case: &suite::Case) -> [(String, 
     };
     let said = ask(&[], &[]);
     let result = said.lines().next().and_then(|line| line.strip_prefix("result=")).unwrap_or("nothing");
-    let result = match result {
-        "unknown" => "permerror",
-        "error" => "temperror",
-        other => other,
-    };
     let explanation = said.lines().find_map(|line| line.strip_prefix("SPF results returned: "));
-    let told = ask(&["-0"], &["r.test"]);
+    let told = ask(&["-0"], &["r.test", "", "DEFAULT"]);
     let fields: Vec<&str> = told.split('\0').collect();
-    let third = fields.get(2).map(|text| text.to_string());
-    [(result.to_string(), explanation.map(str::to_string)), (fields[0].to_string(), third)]
+    let fifth = fields.get(4).map(|text| text.to_string());
+    [(standard(result), explanation.map(str::to_string)), (standard(fields[0]), fifth)]
 }
 
 #[test]
@@ -184,30 +189,74 @@ fn d2_a_silent_name_server_is_a_temporary_error_within_the_time_limit() {
 }
 
 #[test]
-fn qmail_smtpd_gets_the_verdict_in_fields_with_the_rules_of_the_site() {
+fn a_program_gets_the_verdict_in_fields() {
     let (home, server) = (Home::new(&["spfquery"]), small());
-    home.put("control/spfexp", b"no, %{r} says\n");
-    home.put("control/spfrules", b"ip4:198.51.100.7\n");
+    // It needs nothing of home.
+    std::fs::remove_dir_all(home.path("control")).unwrap();
     let ask = |ip: &str, sender: &str| {
         let mut spfquery = home.command("spfquery");
-        let output = run(spfquery.args(["-0", ip, "h.test", sender, "r.test"]).env("DNSCACHEIP", server.cache()), b"");
-        (output.status.code(), stdout(&output).replace('\0', "|"))
+        spfquery.args(["-0", ip, "h.test", sender, "r.test", "ip4:198.51.100.7", "no, %{r} says"]);
+        let output = run(spfquery.env("DNSCACHEIP", server.cache()), b"");
+        let fields: Vec<String> = stdout(&output).split('\0').map(str::to_string).collect();
+        (output.status.code(), fields.len(), fields.into_iter().take(5).collect::<Vec<_>>().join("|"))
     };
     for (ip, sender, expected) in [
-        ("198.51.100.1", "f@a.test", "pass|a.test||||"),
-        ("198.51.100.7", "f@a.test", "pass|a.test||||"),
-        ("198.51.100.7", "f@none.test", "pass|none.test||||"),
-        ("::ffff:198.51.100.2", "f@a.test", "fail|a.test|no, r.test says|||"),
-        ("198.51.100.2", "", "none|h.test||||"),
-        ("198.51.100.2", "f@bad.test", "permerror|bad.test||unknown mechanism|moo|"),
-        ("127.0.0.1", "f@a.test", "pass|a.test||||"),
+        ("198.51.100.1", "f@a.test", "pass|a.test|||"),
+        ("198.51.100.7", "f@a.test", "pass|a.test|||"),
+        ("198.51.100.7", "f@none.test", "pass|none.test|||"),
+        ("::ffff:198.51.100.2", "f@a.test", "fail|a.test|||no, r.test says"),
+        ("198.51.100.2", "", "none|h.test|||"),
+        ("198.51.100.2", "f@bad.test", "unknown|bad.test|unknown mechanism|moo|"),
+        // Who is this host is the caller's question.
+        ("127.0.0.1", "f@a.test", "fail|a.test|||no, r.test says"),
     ] {
-        assert_eq!(ask(ip, sender), (Some(0), expected.to_string()), "{ip} {sender}");
+        assert_eq!(ask(ip, sender), (Some(0), 6, expected.to_string()), "{ip} {sender}");
     }
-    assert_eq!(ask("unknown", "f@a.test"), (Some(1), String::new()));
-    // What is not an alias goes first; what cannot be read is no reason to go without.
-    home.put("control/spfexplain", b"never\n");
-    assert_eq!(ask("198.51.100.2", "f@a.test").1, "fail|a.test|never|||");
-    std::fs::create_dir(home.path("control/spflocalrules")).unwrap();
-    assert_eq!(ask("198.51.100.2", "f@a.test"), (Some(111), String::new()));
+    assert_eq!(ask("unknown", "f@a.test"), (Some(1), 1, String::new()));
+}
+
+/// What qmail-smtpd says to a client at `ip`, and the message that a stand-in for qmail-queue gets.
+fn deliver(level: &str, ip: &str, sender: &str) -> (String, String) {
+    let (home, server) = (Home::new(&["qmail-smtpd", "spfquery"]), small());
+    home.put("control/rcpthosts", b"b.test\n");
+    home.put("queue.sh", format!("#!/bin/sh\ncat >{}\n", home.path("message").display()).as_bytes());
+    home.install(&home.path("queue.sh"), "queue");
+    let script = format!(
+        "EHLO h.test\r\nMAIL FROM:<{sender}>\r\nRCPT TO:<joe@b.test>\r\nDATA\r\nSubject: s\r\n\r\nx\r\n.\r\nQUIT\r\n"
+    );
+    let mut smtpd = home.command("qmail-smtpd");
+    smtpd.env("SPF", level).env("TCPREMOTEIP", ip).env("TCPLOCALHOST", "b.test").env("DNSCACHEIP", server.cache());
+    let output = run(smtpd.env("QMAILQUEUE", home.path("bin/queue")), script.as_bytes());
+    // After the last line of the answer to EHLO: MAIL, then RCPT.
+    let said = stdout(&output);
+    let reply = said.lines().skip_while(|line| !line.starts_with("250 ")).nth(2).unwrap_or_default().to_string();
+    (reply, std::fs::read_to_string(home.path("message")).unwrap_or_default())
+}
+
+#[test]
+fn qmail_smtpd_obeys_the_policy() {
+    for (level, ip, sender, reply, field) in [
+        (
+            "3",
+            "198.51.100.1",
+            "f@a.test",
+            "250 ok",
+            "Received-SPF: pass (h.test: domain of a.test\n  designates 198.51.100.1 as permitted sender)\n  \
+             receiver=b.test; client-ip=198.51.100.1\n  envelope-from=<f@a.test>\n",
+        ),
+        ("3", "198.51.100.2", "f@a.test", "550 SPF check failed for f@a.test from 198.51.100.2 (#5.7.1)", ""),
+        (
+            "2",
+            "198.51.100.2",
+            "f@a.test",
+            "250 ok",
+            "Received-SPF: fail (h.test: domain of a.test\n  does not designate 198.51.100.2 as permitted sender)\n",
+        ),
+        ("2", "198.51.100.2", "f@bad.test", "451 SPF lookup failure (#4.3.0)", ""),
+        ("5", "198.51.100.2", "f@none.test", "250 ok", "Received: "),
+    ] {
+        let (said, message) = deliver(level, ip, sender);
+        assert_eq!(said, reply, "{level} {ip} {sender}");
+        assert!(message.starts_with(field), "{message}");
+    }
 }

@@ -1,18 +1,17 @@
 //! spfquery: whether a client may send mail in the name of a domain, by the domain's sender policy (RFC 7208).
 //!
 //! `spfquery ip helo mailfrom [local rules] [-v]`, run by people, as any user, to see what qmail-smtpd sees. Prints the
-//! result on fd 1, then the steps, with -v also the policies, and why a client fails.
-//! `spfquery -0 ip helo mailfrom receiver`, run by qmail-smtpd as qmaild, with the site's rules: prints five fields that
-//! end in NUL: the result in the standard's words, domain, explanation, what is wrong, and where.
-//! Reads control/spfexplain below home if it is there, control/me or control/spflocalrules, and the DNS ($DNSCACHEIP,
-//! /etc/resolv.conf).
+//! result on fd 1, then the steps, with -v also the policies, and why a client fails. Reads control/me and
+//! control/spfexplain below home, if they are there, and the DNS ($DNSCACHEIP, /etc/resolv.conf).
+//! `spfquery -0 ip helo mailfrom receiver local-rules explanation`, run by a program: reads no file of home, leaves it to
+//! the caller to know its own addresses, and prints the verdict in fields that end in NUL.
 //!
 //! Exit codes: 0 printed; 1 no IP address; 100 wrong usage; 111 trouble.
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
 
-use control::{Controls, Unreadable};
+use control::Controls;
 use spf::{CHECK_SECS, EXPLANATION, Outcome, Query, Verdict};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -24,8 +23,30 @@ sys::program!(run);
 fn run(args: sys::start::Args) -> Exit {
     process::no_new_privileges();
     match parse(&args) {
-        Some(Call::People { query, local_rules, verbose }) => for_people(query, local_rules, verbose),
-        Some(Call::Program { query, receiver }) => for_program(query, receiver),
+        Some(Call::People { query: [ip, helo, mailfrom], local_rules, verbose }) => {
+            let Some(ip) = address(ip) else {
+                let printed = print(b"result=IP address syntax error\n");
+                return if printed == Exit::OK { Exit::NO } else { printed };
+            };
+            let (receiver, explanation) = match site() {
+                Ok(values) => values,
+                Err(e) => return fatal(&[b"unable to read ", e.file.as_os_str().as_encoded_bytes()], &e.error),
+            };
+            let mut query = Query::new(ip, helo, mailfrom);
+            (query.receiver, query.local_rules, query.explanation) = (&receiver, local_rules, &explanation);
+            // A host does not ask whether it may send to itself.
+            match sys::net::local_addresses() {
+                Ok(own) if spf::is_loopback(ip, &own) => print(&answer(&Verdict::loopback(&query), verbose)),
+                Ok(_) => print(&answer(&check(query), verbose)),
+                Err(e) => fatal(&[b"unable to list my IP addresses"], &e),
+            }
+        }
+        Some(Call::Program([ip, helo, mailfrom, receiver, local_rules, explanation])) => {
+            let Some(ip) = address(ip) else { return Exit::NO };
+            let mut query = Query::new(ip, helo, mailfrom);
+            (query.receiver, query.local_rules, query.explanation) = (receiver, local_rules, explanation);
+            print(&fields(&check(query)))
+        }
         None => {
             complain(&[b"usage: spfquery ip helo mailfrom [local rules] [-v]"]);
             Exit::PERMANENT
@@ -33,17 +54,19 @@ fn run(args: sys::start::Args) -> Exit {
     }
 }
 
-/// How this program was called. A query is the client's address, its name and the sender.
+/// How this program was called.
 #[derive(Debug, PartialEq, Eq)]
 enum Call<'a> {
     People { query: [&'a [u8]; 3], local_rules: &'a [u8], verbose: bool },
-    Program { query: [&'a [u8]; 3], receiver: &'a [u8] },
+    Program([&'a [u8]; 6]),
 }
 
 fn parse<'a>(args: &[&'a [u8]]) -> Option<Call<'a>> {
     match *args {
-        [b"-0", ip, helo, sender, receiver] => Some(Call::Program { query: [ip, helo, sender], receiver }),
-        [ip, helo, sender, ref rest @ ..] if ip != b"-0" => {
+        [b"-0", ip, helo, mailfrom, receiver, local_rules, explanation] => {
+            Some(Call::Program([ip, helo, mailfrom, receiver, local_rules, explanation]))
+        }
+        [ip, helo, mailfrom, ref rest @ ..] if ip != b"-0" => {
             let (local_rules, verbose) = match *rest {
                 [] => (&b""[..], false),
                 // As in s/qmail, more letters after -v change nothing.
@@ -52,46 +75,9 @@ fn parse<'a>(args: &[&'a [u8]]) -> Option<Call<'a>> {
                 [rules, v] if v.starts_with(b"-v") => (rules, true),
                 _ => return None,
             };
-            Some(Call::People { query: [ip, helo, sender], local_rules, verbose })
+            Some(Call::People { query: [ip, helo, mailfrom], local_rules, verbose })
         }
         _ => None,
-    }
-}
-
-fn for_people([ip, helo, sender]: [&[u8]; 3], local_rules: &[u8], verbose: bool) -> Exit {
-    let Some(ip) = address(ip) else {
-        let printed = print(b"result=IP address syntax error\n");
-        return if printed == Exit::OK { Exit::NO } else { printed };
-    };
-    let controls = controls();
-    let read = || Ok((controls.line("me")?, explanation(&controls)?));
-    let (receiver, explanation) = match read() {
-        Ok(values) => values,
-        Err(e) => return unreadable(&e),
-    };
-    let receiver = receiver.unwrap_or_else(|| b"localhost".to_vec());
-    let mut query = Query::new(ip, helo, sender);
-    (query.receiver, query.local_rules, query.explanation) = (&receiver, local_rules, &explanation);
-    match check(query) {
-        Ok(verdict) => print(&answer(&verdict, verbose)),
-        Err(exit) => exit,
-    }
-}
-
-fn for_program([ip, helo, sender]: [&[u8]; 3], receiver: &[u8]) -> Exit {
-    let Some(ip) = address(ip) else { return Exit::NO };
-    let controls = controls();
-    let read = || Ok((first_line(&controls, "spflocalrules", "spfrules")?, explanation(&controls)?));
-    let (local_rules, explanation) = match read() {
-        Ok(values) => values,
-        Err(e) => return unreadable(&e),
-    };
-    let local_rules = local_rules.unwrap_or_default();
-    let mut query = Query::new(ip, helo, sender);
-    (query.receiver, query.local_rules, query.explanation) = (receiver, &local_rules, &explanation);
-    match check(query) {
-        Ok(verdict) => print(&fields(&verdict)),
-        Err(exit) => exit,
     }
 }
 
@@ -99,39 +85,30 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn controls() -> Controls {
-    Controls::of(&conf::home(sys::env::get(b"QMAILHOME"), process::is_privileged_beyond_caller()))
+/// What this site calls itself, and its text for failures.
+fn site() -> Result<(Vec<u8>, Vec<u8>), control::Unreadable> {
+    let home = conf::home(sys::env::get(b"QMAILHOME"), process::is_privileged_beyond_caller());
+    let controls = Controls::of(&home);
+    let receiver = controls.line("me")?.unwrap_or_else(|| b"localhost".to_vec());
+    let explanation = match controls.line("spfexplain")? {
+        Some(own) => Some(own),
+        // What other patch sets call it.
+        None => controls.line("spfexp")?,
+    };
+    Ok((receiver, explanation.unwrap_or_else(|| EXPLANATION.to_vec())))
 }
 
-/// The site's text for clients that fail.
-fn explanation(controls: &Controls) -> Result<Vec<u8>, Unreadable> {
-    Ok(first_line(controls, "spfexplain", "spfexp")?.unwrap_or_else(|| EXPLANATION.to_vec()))
-}
-
-/// The value of a control file, or of the one that has its place in other patch sets (spec/control.md 3).
-fn first_line(controls: &Controls, name: &str, other: &str) -> Result<Option<Vec<u8>>, Unreadable> {
-    match controls.line(name)? {
-        Some(line) => Ok(Some(line)),
-        None => controls.line(other),
-    }
-}
-
-fn check(mut query: Query<'_>) -> Result<Verdict, Exit> {
-    // A host does not ask whether it may send to itself.
-    let own = sys::net::local_addresses().map_err(|e| fatal(&[b"unable to list my IP addresses"], &e))?;
-    if spf::is_loopback(query.ip, &own) {
-        return Ok(Verdict::loopback(&query));
-    }
+fn check(mut query: Query<'_>) -> Verdict {
     query.now = sys::time::now();
     let resolver = dns::Resolver::asking(sys::env::get(b"DNSCACHEIP"));
     resolver.until(Some(Instant::now() + Duration::from_secs(CHECK_SECS)));
-    Ok(spf::check(&resolver, &query))
+    spf::check(&resolver, &query)
 }
 
-/// What qmail-smtpd reads.
+/// What a program reads.
 fn fields(verdict: &Verdict) -> Vec<u8> {
-    let word = verdict.outcome.standard_word().as_bytes();
-    let fields = [word, &verdict.domain, &verdict.explanation, &verdict.problem, &verdict.mechanism];
+    let Verdict { outcome, domain, problem, mechanism, explanation, .. } = verdict;
+    let fields = [outcome.word().as_bytes(), domain, problem, mechanism, explanation];
     fields.into_iter().flat_map(|field| field.iter().copied().chain([0])).collect()
 }
 
@@ -154,10 +131,6 @@ fn print(bytes: &[u8]) -> Exit {
         Ok(()) => Exit::OK,
         Err(e) => fatal(&[b"unable to write output"], &e),
     }
-}
-
-fn unreadable(e: &Unreadable) -> Exit {
-    fatal(&[b"unable to read ", e.file.as_os_str().as_encoded_bytes()], &e.error)
 }
 
 fn fatal(what: &[&[u8]], e: &std::io::Error) -> Exit {
@@ -183,8 +156,10 @@ mod tests {
         assert_eq!(call(&["i", "h", "m", "a mx"]), people("a mx", false));
         assert_eq!(call(&["i", "h", "m", "a mx", "-verbose"]), people("a mx", true));
         assert_eq!(call(&["i", "h", "m", "", "-v"]), people("", true));
-        let program = Call::Program { query: [b"i", b"h", b""], receiver: b"r" };
-        assert_eq!(call(&["-0", "i", "h", "", "r"]), Some(program));
+        assert_eq!(
+            call(&["-0", "1", "2", "3", "4", "5", ""]),
+            Some(Call::Program([b"1", b"2", b"3", b"4", b"5", b""]))
+        );
         for wrong in
             [&[][..], &["i", "h"], &["i", "h", "m", "r", "x"], &["-0", "i", "h", "m"], &["i", "h", "m", "r", "-v", "x"]]
         {
