@@ -41,7 +41,7 @@ fn ucspi_tcp_drives_our_qmail_smtpd() {
         let message = site.only("ann");
         assert_eq!((field(&message, "Return-Path"), body(&message)), ("<a@b.example>", BODY));
         // qmail-smtpd had the variables.
-        assert!(message.contains("(HELO client.example) (127.0.0.2)\n  by here.example with SMTP;"), "{message}");
+        assert!(message.contains("(HELO client.example) (127.0.0.2)\n  by here.example with ESMTP;"), "{message}");
         assert!(
             talk(&client, "127.0.0.2", "x@elsewhere.example").contains("\r\n553 sorry, that domain isn't in my list")
         );
