@@ -4,6 +4,7 @@
 pub mod host;
 pub mod load;
 pub mod machine;
+pub mod names;
 pub mod site;
 
 use std::fs;

@@ -54,6 +54,7 @@ fn a_host_without_qmail_gets_all_by_steps_and_nothing_more_at_once() {
             ("alias", "alias:qmail 2755"),
             ("alias/Maildir/new", "alias:qmail 700"),
             ("bin/qmail-queue", "qmailq:qmail 4711"),
+            ("bin/qmail-vmailuser", "root:qmail 6711"),
             ("bin/qmail-lspawn", "root:qmail 700"),
             ("queue", "qmailq:qmail 750"),
             ("queue/mess/22", "qmailq:qmail 750"),

@@ -611,7 +611,7 @@ fn the_supervisor_that_is_installed_is_taken() {
         fs::set_permissions(root.path("usr/bin").join(program), Permissions::from_mode(0o755)).unwrap();
         // Debian has this in place of conf/svcdir.
         fs::create_dir_all(root.path("etc/service")).unwrap();
-        assert!(root.makes(&[]).ends_with(&format!(": 6 services for {supervisor}, 6 new\n")));
+        assert!(root.makes(&[]).ends_with(&format!(": 9 services for {supervisor}, 9 new\n")));
         assert!(root.read("var/qmail/svc/qmail-send/log/run").contains(logger));
         assert!(fs::symlink_metadata(root.path("etc/service/qmail-send")).is_ok() && !root.path("service").exists());
     }

@@ -191,6 +191,8 @@ enum Place {
     Recipient,
     /// Inside an address of which so many bytes were seen.
     Address(usize),
+    /// Behind the letter that ends the list of a message without anything to scan; it is not kept.
+    Spared,
 }
 
 /// Checks the envelope on fd 1 and writes it behind the submitter's uid and this process's number.
@@ -207,7 +209,9 @@ fn copy_envelope(intd: &mut File) -> Result<(), Trouble> {
         }
         let read = buffer.get(..n).unwrap_or_default();
         let end = check_envelope(&mut place, read)?;
-        out.write_all(read.get(..end.unwrap_or(n)).unwrap_or_default()).map_err(|_| Trouble::Write)?;
+        let keep = end.unwrap_or(n);
+        let keep = if matches!(place, Place::Spared) { keep.saturating_sub(1) } else { keep };
+        out.write_all(read.get(..keep).unwrap_or_default()).map_err(|_| Trouble::Write)?;
         if end.is_some() {
             return out.flush().map_err(|_| Trouble::Write);
         }
@@ -219,8 +223,9 @@ fn check_envelope(place: &mut Place, bytes: &[u8]) -> Result<Option<usize>, Trou
     for (i, &b) in bytes.iter().enumerate() {
         *place = match (&*place, b) {
             (Place::Sender, b'F') | (Place::Recipient, b'T') => Place::Address(0),
-            (Place::Recipient, 0) => return Ok(Some(i)),
-            (Place::Sender | Place::Recipient, _) => return Err(Trouble::Envelope),
+            (Place::Recipient, b'Q') => Place::Spared,
+            (Place::Recipient | Place::Spared, 0) => return Ok(Some(i)),
+            (Place::Sender | Place::Recipient | Place::Spared, _) => return Err(Trouble::Envelope),
             (Place::Address(_), 0) => Place::Recipient,
             (Place::Address(seen), _) if seen + 1 >= queue::ADDRESS_MAX => return Err(Trouble::AddressTooLong),
             (Place::Address(seen), _) => Place::Address(seen + 1),
@@ -254,6 +259,10 @@ mod tests {
         assert_eq!(check(b"Fa@b\0Tc@d\0\0"), Ok(Some(10)));
         assert_eq!(check(b"Fa@b\0Tc@d\0\0Tmore"), Ok(Some(10)));
         assert_eq!(check(b"F\0\0"), Ok(Some(2)));
+        assert_eq!(check(b"Fa@b\0Tc@d\0Q\0\0"), Ok(Some(11)));
+        assert_eq!(check(b"Fa@b\0Tc@d\0Q"), Ok(None));
+        assert_eq!(check(b"Fa@b\0Tc@d\0Qx\0"), Err(Trouble::Envelope));
+        assert_eq!(check(b"Q\0"), Err(Trouble::Envelope));
         assert_eq!(check(b"Ta\0\0"), Err(Trouble::Envelope));
         assert_eq!(check(b"\0"), Err(Trouble::Envelope));
         assert_eq!(check(b"Fa\0Fb\0\0"), Err(Trouble::Envelope));

@@ -89,6 +89,52 @@ fn qread_finds_messages_by_the_split_on_disk() {
 }
 
 #[test]
+fn qread_lists_many_messages_with_few_descriptors() {
+    let home = home(1);
+    for n in 1000..1300 {
+        put(home.path(), &format!("mess/0/{n}"), b"x");
+        put(home.path(), &format!("info/0/{n}"), format!("Fs{n}\0").as_bytes());
+        put(home.path(), &format!("local/0/{n}"), format!("Tl{n}\0").as_bytes());
+    }
+    put(home.path(), "remote/0/1100", b"Tr1100\0");
+    put(home.path(), "bounce/1200", b"");
+    // The list has the order of the directory.
+    let names = fs::read_dir(home.path().join("queue/info/0")).unwrap();
+    let mut expected = Vec::new();
+    for n in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        expected.push(format!("#{n}  1  <s{n}> {}", if n == "1200" { " bouncing" } else { "" }));
+        expected.push(format!("\tlocal\tl{n}"));
+        expected.extend((n == "1100").then(|| "\tremote\tr1100".to_string()));
+    }
+    for limit in [12, 40, 1024] {
+        let script = format!("ulimit -n {limit}; exec {}", env!("CARGO_BIN_EXE_qmail-qread"));
+        let done = Command::new("sh").args(["-c", &script]).env("QMAILHOME", home.path()).output().unwrap();
+        let text = String::from_utf8(done.stdout).unwrap();
+        let lines: Vec<&str> =
+            text.lines().map(|line| line.split_once(" GMT  ").map_or(line, |(_, rest)| rest)).collect();
+        assert_eq!(lines, expected, "{limit}");
+        assert_eq!(done.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn qread_shows_what_is_left_when_a_directory_is_missing() {
+    let home = home(3);
+    put(home.path(), "mess/1/4", b"x");
+    put(home.path(), "info/1/4", b"Fa\0");
+    put(home.path(), "remote/1/4", b"Tb\0");
+    for dir in ["local/1", "bounce"] {
+        fs::remove_dir(home.path().join("queue").join(dir)).unwrap();
+    }
+    let done = run(env!("CARGO_BIN_EXE_qmail-qread"), home.path());
+    let text = String::from_utf8(done.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].ends_with(" GMT  #4  1  <a> "), "{text}");
+    assert_eq!(lines[1..], ["\tremote\tb"]);
+    assert_eq!(done.status.code(), Some(0));
+}
+
+#[test]
 fn q6_qread_passes_over_foreign_names_and_reports_garbage_by_number() {
     let home = home(23);
     put(home.path(), "info/3/README", b"Fa\0");

@@ -1,6 +1,7 @@
 //! What the two servers that speak netstrings have in common: the client's description, and the queue's answer.
 
 use queue::Verdict;
+use smtp::server::Tls;
 use smtp::server::received::Trace;
 use std::io;
 use sys::env;
@@ -43,34 +44,33 @@ pub fn trouble(what: &[&[u8]], e: &io::Error) -> Stop {
     Stop::Trouble
 }
 
-/// The ends of the connection, as tcp-environ(5) has them.
+/// The connection: its ends, and what is known of TLS.
 pub struct Connection {
-    remote_host: Vec<u8>,
-    remote_info: Option<Vec<u8>>,
-    remote_ip: Vec<u8>,
-    local: Vec<u8>,
+    /// A client with a certificate is known by its name there.
+    pub ends: smtp::server::Connection,
+    /// `None`: there is none.
+    pub tls: Option<Tls>,
 }
 
 impl Connection {
     /// From the environment.
     pub fn from_environment() -> Connection {
-        let or_unknown = |name: &[u8]| env::get(name).unwrap_or_else(|| b"unknown".to_vec());
-        Connection {
-            remote_host: or_unknown(b"TCPREMOTEHOST"),
-            remote_info: env::get(b"TCPREMOTEINFO"),
-            remote_ip: or_unknown(b"TCPREMOTEIP"),
-            local: env::get(b"TCPLOCALHOST").unwrap_or_else(|| or_unknown(b"TCPLOCALIP")),
+        let (mut ends, tls) = (smtp::server::Connection::read(env::get), Tls::read(env::get));
+        if let Some(name) = tls.as_ref().and_then(|tls| tls.client.clone()) {
+            ends.remote_info = Some(name);
         }
+        Connection { ends, tls }
     }
 
     /// The trace field of a message that comes now.
     pub fn trace(&self, protocol: &[u8]) -> Vec<u8> {
         let trace = Trace {
-            remote_host: &self.remote_host,
+            remote_host: &self.ends.remote_host,
             helo: None,
-            remote_info: self.remote_info.as_deref(),
-            remote_ip: &self.remote_ip,
-            local: &self.local,
+            remote_info: self.ends.remote_info.as_deref(),
+            remote_ip: &self.ends.remote_ip,
+            tls: self.tls.as_ref().map(|tls| tls.info.as_slice()),
+            local: &self.ends.local,
             protocol,
         };
         trace.field(sys::time::now())

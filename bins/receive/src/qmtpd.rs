@@ -2,7 +2,8 @@
 //!
 //! Started by tcpserver or a program like it for one connection, as qmaild. fd 0 and fd 1 are the connection; fd 2 is
 //! the log. Reads control/rcpthosts and databytes, and when an address calls for it morercpthosts.cdb. The environment
-//! tells of the connection (tcp-environ(5)) and of the client's rights: RELAYCLIENT, DATABYTES, QMAILQUEUE. Starts
+//! tells of the connection (tcp-environ(5)) and of the client's rights: RELAYCLIENT, DATABYTES, QMAILQUEUE. Under
+//! sslserver this is QMTPS, which port 6209 must be; a client with a certificate may send to any domain. Starts
 //! bin/qmail-queue below home, or what QMAILQUEUE names, for each message.
 //!
 //! Exit codes: 0 the client closed the connection; 100 it does not speak QMTP; 111 a length over 200000000, a session
@@ -19,7 +20,7 @@ use qmtp::{Body, Broken, Reader, netstring};
 use queue::Submission;
 use smtp::server::RcptHosts;
 use std::convert::Infallible;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use sys::env::{self, Env};
@@ -34,6 +35,9 @@ const BAD_RECIPIENT: &[u8] = b"Dsorry, I can't handle that recipient (#5.1.3)";
 const NOT_LISTED: &[u8] = b"Dsorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)";
 const TOO_LARGE: &[u8] = b"Dsorry, that message size exceeds my databytes limit (#5.3.4)";
 const TOO_MANY: &[u8] = b"Zsorry, too many recipients (#4.5.3)";
+
+/// On this port TLS comes before everything.
+const QMTPS_PORT: &[u8] = b"6209";
 
 sys::program!(run);
 
@@ -89,6 +93,12 @@ impl Session {
         process::chdir(&home)
             .map_err(|e| front::trouble(&[b"unable to chdir to ", home.as_os_str().as_bytes()], &e))?;
         let controls = Controls::of(&home);
+        let connection = Connection::from_environment();
+        if connection.ends.local_port == QMTPS_PORT && connection.tls.is_none() {
+            return Err(front::trouble(&[b"no TLS on port ", QMTPS_PORT], &io::ErrorKind::NotConnected.into()));
+        }
+        let certificate = connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+        let relayclient = if certificate { Some(Vec::new()) } else { env::get(b"RELAYCLIENT") };
         let databytes = match env::get(b"DATABYTES") {
             // A value that is no number lifts the limit, as it always did.
             Some(value) => control::leading_number(&value).unwrap_or(0),
@@ -98,9 +108,9 @@ impl Session {
             rcpthosts: RcptHosts::read(&controls).map_err(|e| unreadable(&e))?,
             home,
             queue_program: env::get(b"QMAILQUEUE"),
-            relayclient: env::get(b"RELAYCLIENT"),
+            relayclient,
             databytes,
-            connection: Connection::from_environment(),
+            connection,
             reader: Reader::new(STDIN),
         })
     }
@@ -112,7 +122,12 @@ impl Session {
         let body = Body::start(self.reader.byte()?).ok_or(Broken::Malformed)?;
         let mut mail = Submission::start(&self.home, self.queue_program.as_deref(), Env::inherit())
             .map_err(|e| front::trouble(&[b"unable to start the queue program"], &e))?;
-        mail.put(&self.connection.trace(b"QMTP"));
+        let protocol: &[u8] = match &self.connection.tls {
+            None => b"QMTP",
+            Some(tls) if tls.client.is_none() => b"QMTPS",
+            Some(_) => b"QMTPSA",
+        };
+        mail.put(&self.connection.trace(protocol));
         let fits = self.text(body, &mut mail)?;
 
         let sender = self.reader.small(ADDRESS_MAX)?.filter(|address| !address.contains(&0));

@@ -211,3 +211,56 @@ fn a_client_that_takes_no_answer_is_no_error() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }
+
+#[test]
+fn qmtps_has_a_line_about_tls_and_a_certificate_relays() {
+    let wire = qmtp(b"\nx\n", b"a@b", &[b"c@far.test"]);
+    let tls =
+        [("SSL_PROTOCOL", "TLSv1.3"), ("SSL_CIPHER", "TLS_X"), ("TCPREMOTEIP", "192.0.2.1"), ("TCPLOCALIP", "::1")];
+    let certificate = [("SSL_CLIENT_S_DN", "/CN=node"), ("SSL_CLIENT_S_DN_CN", "node")];
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let rows: [Row<'_>; 4] = [
+        (&[], "D", ""),
+        (
+            &certificate,
+            "K",
+            "(node@192.0.2.1)\n  de/crypted with TLSv1.3: TLS_X [unknown/unknown] DN=/CN=node\n  by ::1 with QMTPSA; ",
+        ),
+        (&[certificate[0], ("SSL_CLIENT_VERIFY", "FAILED:x")], "D", ""),
+        (
+            &[("RELAYCLIENT", "")],
+            "K",
+            "(192.0.2.1)\n  de/crypted with TLSv1.3: TLS_X [unknown/unknown] DN=none\n  by ::1 with QMTPS; ",
+        ),
+    ];
+    for (variables, letter, trace) in rows {
+        let home = home(KEEP);
+        let mut qmtpd = command(QMTPD, home.path());
+        let (answers, exit) = play(qmtpd.envs(tls).envs(variables.iter().copied()), &wire);
+        assert_eq!((answers.split(':').nth(1).unwrap().get(..1), exit), (Some(letter), Some(0)), "{variables:?}");
+        let message = queued(home.path()).map(|m| String::from_utf8(m.0).unwrap()).unwrap_or_default();
+        assert!(message.contains(trace), "{message}");
+    }
+    // A certificate without TLS is no certificate, and port 6209 is for TLS only.
+    let home = home(KEEP);
+    let (answers, _) = play(command(QMTPD, home.path()).envs(certificate), &wire);
+    assert!(answers.contains(":D"));
+    let (answers, exit) = play(command(QMTPD, home.path()).env("TCPLOCALPORT", "6209"), &wire);
+    assert_eq!((answers.as_str(), exit), ("", Some(111)));
+    let relay = [("TCPLOCALPORT", "6209"), ("RELAYCLIENT", "")];
+    let (answers, exit) = play(command(QMTPD, home.path()).envs(tls).envs(relay), &wire);
+    assert_eq!((answers.contains(":K"), exit), (true, Some(0)));
+}
+
+#[test]
+fn qmqp_under_tls_says_so() {
+    let home = home(KEEP);
+    let request = netstring(&[netstring(b"x\n"), netstring(b"a@b"), netstring(b"c@far.test")].concat());
+    let mut qmqpd = command(QMQPD, home.path());
+    qmqpd.env("SSL_PROTOCOL", "TLSv1.3").env("SSL_CLIENT_S_DN", "/CN=node").env("TCPREMOTEIP", "192.0.2.1");
+    assert!(play(&mut qmqpd, &request).0.contains(":Kok "));
+    let message = String::from_utf8(queued(home.path()).unwrap().0).unwrap();
+    let trace = "(/CN=node@192.0.2.1)\n  de/crypted with TLSv1.3: unknown [unknown/unknown] DN=/CN=node\n  \
+        by unknown with QMQP; ";
+    assert!(message.contains(trace), "{message}");
+}

@@ -10,7 +10,7 @@
 
 mod lookup;
 
-use dns::{Answer, CNAME_MAX, Resolver};
+use dns::{Answer, CNAME_MAX};
 use lookup::Trouble;
 use sys::Exit;
 
@@ -18,7 +18,7 @@ sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |name| {
-        let dns = Resolver::new();
+        let dns = lookup::resolver();
         canonical(name, |name| dns.cname(name)).map(|name| vec![name])
     })
 }

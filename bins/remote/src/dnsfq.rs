@@ -17,7 +17,7 @@ sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |name| {
-        let dns = dns::Resolver::new();
+        let dns = lookup::resolver();
         let mut last = Err(Trouble::Hard);
         // The name may be short: the search list of resolv.conf completes it.
         for full in dns.candidates(name) {

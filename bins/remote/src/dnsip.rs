@@ -16,7 +16,7 @@ sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |name| {
-        let list = lookup::addresses(&dns::Resolver::new(), name)?;
+        let list = lookup::addresses(&lookup::resolver(), name)?;
         Ok(list.iter().map(|ip| ip.to_string().into_bytes()).collect())
     })
 }

@@ -19,7 +19,7 @@ sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |domain| {
-        let dns = Resolver::new();
+        let dns = lookup::resolver();
         let mut lines = Vec::new();
         let mut trouble = Trouble::Hard;
         for host in exchangers(domain, &dns)? {

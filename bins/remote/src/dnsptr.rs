@@ -18,7 +18,7 @@ sys::program!(run);
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |address| {
         let ip = literal(address).ok_or(Trouble::Hard)?;
-        let mut names = found(dns::Resolver::new().ptr(ip.to_canonical()))?;
+        let mut names = found(lookup::resolver().ptr(ip.to_canonical()))?;
         names.truncate(1);
         Ok(names)
     })

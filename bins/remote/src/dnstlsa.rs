@@ -24,7 +24,7 @@ sys::program!(run);
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |host| {
         let name = name(host, args.get(1).copied()).ok_or(Trouble::Hard)?;
-        let list = found(dns::Resolver::new().tlsa(&name))?;
+        let list = found(lookup::resolver().tlsa(&name))?;
         Ok(list.iter().map(shown).collect())
     })
 }

@@ -16,7 +16,7 @@ sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
     lookup::run_with(&args, |name| {
-        let list = lookup::found(dns::Resolver::new().txt(name))?;
+        let list = lookup::found(lookup::resolver().txt(name))?;
         Ok(list.iter().map(|text| one_line(text)).collect())
     })
 }

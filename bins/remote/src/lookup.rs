@@ -14,6 +14,11 @@ pub enum Trouble {
     Soft,
 }
 
+/// The resolver of these tools: it asks the name servers in DNSCACHEIP, or those of resolv.conf.
+pub fn resolver() -> Resolver {
+    Resolver::asking(sys::env::get(b"DNSCACHEIP"))
+}
+
 /// Calls `find` with the first argument and prints the lines it gives. Without an argument the exit code says it all.
 pub fn run_with(args: &[&[u8]], find: impl FnOnce(&[u8]) -> Result<Vec<Vec<u8>>, Trouble>) -> Exit {
     let Some(argument) = args.first() else { return Exit::PERMANENT };

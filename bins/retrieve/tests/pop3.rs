@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, FileTimes};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
+use sys::spawn::Program;
 
 const POP3D: &str = env!("CARGO_BIN_EXE_qmail-pop3d");
 const POPUP: &str = env!("CARGO_BIN_EXE_qmail-popup");
@@ -183,26 +186,45 @@ fn without_a_maildir_the_reason_is_told() {
 
 /// The answers after the greeting of a session in which this shell script checks the password, and the log.
 fn popup(checker: &str, script: &[u8]) -> (String, String) {
+    popup_with(&[], checker, script)
+}
+
+fn popup_with(variables: &[(&str, &str)], checker: &str, script: &[u8]) -> (String, String) {
     let place = Place::new(&[("new/1.a", b"one\n")]);
     let args = ["pop.test", "sh", "-c", checker, "sh", POP3D, "Maildir"];
-    let output = play(&mut place.command(POPUP, &args), script);
+    let output = play(place.command(POPUP, &args).envs(variables.iter().copied()), script);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output);
     let (greeting, answers) = said.split_once('|').unwrap();
+    let log = without_pid(&String::from_utf8(output.stderr).unwrap());
+    if greeting == "+OK" {
+        return (answers.to_string(), log);
+    }
     let timestamp = greeting.strip_prefix("+OK <").unwrap().strip_suffix("@pop.test>").unwrap();
     let (pid, time) = timestamp.split_once('.').unwrap();
     assert!(pid.parse::<u32>().is_ok() && time.parse::<u64>().is_ok(), "{greeting}");
-    (answers.replace(timestamp, "T"), String::from_utf8(output.stderr).unwrap())
+    (answers.replace(timestamp, "T"), log)
+}
+
+/// Log lines with N for the process id.
+fn without_pid(log: &str) -> String {
+    let lines = log.lines().map(|line| match line.strip_prefix("qmail-popup: pid ").and_then(|l| l.split_once(' ')) {
+        Some((pid, rest)) if pid.parse::<u32>().is_ok() => format!("N {rest}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 #[test]
 fn the_checker_reads_descriptor_3_and_has_the_connection() {
     let login = b"USER joe\r\nPASS s e\r\n";
-    let (answers, log) = popup(r"tr '\0' '|' <&3; echo log >&2", login);
-    assert_eq!((answers.as_str(), log.as_str()), ("+OK |joe|s e|<T@pop.test>|", "log\n"));
+    let accepted = |method: &str| format!("N Accept::AUTH::{method} P:POP3 S:unknown:unknown ?~ 'joe'\n");
+    // Descriptor 2 is the connection, and 5 is not there.
+    let (answers, log) = popup(r"tr '\0' '|' <&3; echo said >&2; if (: >&5) 2>/dev/null; then echo five; fi", login);
+    assert_eq!((answers.as_str(), log), ("+OK |joe|s e|<T@pop.test>|said\n", accepted("User")));
     let (answers, _) = popup(r"tr '\0' '|' <&3", b"APOP joe 00ff\r\n");
     assert_eq!(answers, "joe|00ff|<T@pop.test>|");
-    assert_eq!(popup(r#"cat <&3 >/dev/null; exec "$@""#, login), ("+OK |+OK |".into(), String::new()));
+    assert_eq!(popup(r#"cat <&3 >/dev/null; exec "$@""#, login), ("+OK |+OK |".into(), accepted("User")));
 }
 
 #[test]
@@ -214,7 +236,193 @@ fn m2_one_try_for_a_connection() {
         ("kill -9 $$", "+OK |-ERR aack, child crashed|"),
         ("exit 0", "+OK |"),
     ] {
-        assert_eq!(popup(checker, login).0, expected);
+        let (answers, log) = popup(checker, login);
+        assert_eq!(answers, expected);
+        let verdict = if checker == "exit 0" { "Accept" } else { "Reject" };
+        assert_eq!(log, format!("N {verdict}::AUTH::User P:POP3 S:unknown:unknown ?~ 'joe'\n"));
+    }
+}
+
+#[test]
+fn each_way_to_log_in_and_its_log_line() {
+    let checker = r"tr '\0' '|' <&3";
+    let connection = [("TCPREMOTEIP", "192.0.2.1"), ("TCPREMOTEHOST", "client.test"), ("TCPLOCALPORT", "110")];
+    let plain = b"AUTH PLAIN dGVzdAB0ZXN0AHRlc3Q=\r\n";
+    let six = [("TCP6REMOTEIP", "::ffff:192.0.2.9"), ("TCP6REMOTEHOST", "six.test"), ("TCP6LOCALPORT", "995")];
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u8], &'a str, &'a str);
+    let rows: &[Row<'_>] = &[
+        (&[], b"USER joe\r\nPASS s\r\n", "+OK |joe|s|<T@pop.test>|", "Accept::AUTH::User P:POP3 X ?~ 'joe'"),
+        (&[], b"APOP joe 00ff\r\n", "joe|00ff|<T@pop.test>|", "Accept::AUTH::Apop P:POP3 X ?~ 'joe'"),
+        (&[], plain, "test|test|<T@pop.test>|", "Accept::AUTH::Plain P:POP3 X ?~ 'test'"),
+        (
+            &[],
+            b"AUTH LOGIN am9l\r\neCB5\r\n",
+            "+ UGFzc3dvcmQ6|joe|x y|<T@pop.test>|",
+            "Accept::AUTH::Login P:POP3 X ?~ 'joe'",
+        ),
+        (&[("SSL_PROTOCOL", "TLSv1.3")], plain, "test|test|<T@pop.test>|", "Accept::AUTH::Plain P:POP3S X ?~ 'test'"),
+        (&[("TCPLOCALPORT", "995")], plain, "test|test|<T@pop.test>|", "Accept::AUTH::Plain P:POP3S X ?~ 'test'"),
+        (&six, plain, "test|test|<T@pop.test>|", "Accept::AUTH::Plain P:POP3S S:192.0.2.9:six.test ?~ 'test'"),
+        (
+            &[],
+            b"USER a\tb\xff'\r\nPASS s\r\n",
+            "+OK |a\tb\u{fffd}'|s|<T@pop.test>|",
+            "Accept::AUTH::User P:POP3 X ?~ 'a?b?''",
+        ),
+        (
+            &[("UCSPITLS", "!")],
+            b"NOOP\r\nUSER joe\r\nPASS s\r\n",
+            "+OK |-ERR TLS required but not negotiated|",
+            "Reject::STLS::Any P:POP3 X ?~ 'unknown'",
+        ),
+        (
+            &[("UCSPITLS", "!"), ("SSL_PROTOCOL", "TLSv1.3")],
+            b"USER joe\r\nPASS s\r\n",
+            "+OK |joe|s|<T@pop.test>|",
+            "Accept::AUTH::User P:POP3S X ?~ 'joe'",
+        ),
+    ];
+    for (variables, script, answers, log) in rows {
+        let variables = [&connection[..], variables].concat();
+        let log = format!("N {}\n", log.replace('X', "S:192.0.2.1:client.test"));
+        let expected = (answers.to_string(), log);
+        assert_eq!(popup_with(&variables, checker, script), expected, "{variables:?} {}", script.escape_ascii());
+    }
+    // The challenge is the timestamp of the greeting.
+    let (answers, log) = popup_with(&[("POP3AUTH", "+cram")], checker, b"AUTH CRAM-MD5\r\nam9lIDAwZmY=\r\n");
+    assert!(answers.starts_with("+ PD") && answers.ends_with("joe|00ff|<T@pop.test>|"), "{answers}");
+    assert!(log.starts_with("N Accept::AUTH::Cram-MD5 "), "{log}");
+}
+
+#[test]
+fn pop3auth_and_ucspitls_say_what_is_offered() {
+    let rows: &[(&[(&str, &str)], &str)] = &[
+        (&[], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
+        (&[("POP3AUTH", "apop")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
+        (&[("POP3AUTH", "+APOP")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
+        (&[("POP3AUTH", "-apop")], "TOP|USER|UIDL|SASL PLAIN LOGIN|.|"),
+        (&[("POP3AUTH", "+apop+cram")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN CRAM-MD5|.|"),
+        (&[("POP3AUTH", "-apop+cram")], "TOP|USER|UIDL|SASL PLAIN LOGIN CRAM-MD5|.|"),
+        (&[("UCSPITLS", "-")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
+        // There is no TLS to be had in these sessions.
+        (&[("UCSPITLS", "")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
+        (&[("UCSPITLS", "!")], "TOP|USER|UIDL|APOP|STLS|.|"),
+        (&[("UCSPITLS", "!"), ("SSL_PROTOCOL", "TLSv1.2")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
+    ];
+    for (variables, expected) in rows {
+        let (answers, log) = popup_with(variables, "exit 9", b"CAPA\r\nQUIT\r\n");
+        assert_eq!(answers, format!("+OK capability list follows|{expected}+OK |"), "{variables:?}");
+        assert_eq!(log, "");
+    }
+}
+
+/// A process that has TLS to give, with all descriptors that it and qmail-popup share.
+struct Front {
+    pid: sys::process::Pid,
+    plain: UnixStream,
+    control: UnixStream,
+    secured: UnixStream,
+    log: PathBuf,
+    _place: Place,
+}
+
+impl Front {
+    fn new(ucspitls: &[u8], checker: &[u8]) -> Front {
+        let place = Place::new(&[]);
+        let log = place.0.path().join("log");
+        let (plain, plain_end) = UnixStream::pair().unwrap();
+        let (control, control_end) = UnixStream::pair().unwrap();
+        let (secured, secured_end) = UnixStream::pair().unwrap();
+        for stream in [&plain, &control, &secured] {
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        }
+        let mut variables = sys::env::Env::default();
+        for (name, value) in [
+            (&b"PATH"[..], &b"/usr/bin:/bin"[..]),
+            (b"UCSPITLS", ucspitls),
+            (b"SSLCTLFD", b"6"),
+            (b"SSLREADFD", b"7"),
+            (b"SSLWRITEFD", b"7"),
+        ] {
+            variables.set(name, value);
+        }
+        let argv = [POPUP.as_bytes(), b"pop.test", b"sh", b"-c", checker];
+        let (file, null) = (fs::File::create(&log).unwrap(), fs::File::create("/dev/null").unwrap());
+        let program = Program::new(POPUP.as_bytes(), &argv).unwrap().env(variables);
+        let program = program.fd(0, plain_end.as_raw_fd()).fd(1, plain_end.as_raw_fd()).fd(2, null.as_raw_fd());
+        let program = program.fd(5, file.as_raw_fd()).fd(6, control_end.as_raw_fd()).fd(7, secured_end.as_raw_fd());
+        let pid = program.start().unwrap();
+        Front { pid, plain, control, secured, log, _place: place }
+    }
+
+    /// All that still comes in clear, what comes under TLS, and the log.
+    fn end(self) -> (String, String, String) {
+        // A process waited for has closed everything.
+        assert_eq!(sys::process::wait(self.pid).unwrap(), sys::process::Ended::Exit(1));
+        let all = |mut stream: UnixStream| {
+            let mut bytes = Vec::new();
+            // A peer that left with our bytes unread resets the stream; what it has said before is read all the same.
+            let _ = stream.read_to_end(&mut bytes);
+            String::from_utf8(bytes).unwrap().replace("\r\n", "|")
+        };
+        let log = without_pid(&fs::read_to_string(&self.log).unwrap());
+        (all(self.plain), all(self.secured), log)
+    }
+}
+
+/// Reads so many lines.
+fn lines(stream: &mut UnixStream, count: usize) -> String {
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while said.iter().filter(|&&b| b == b'\n').count() < count {
+        stream.read_exact(&mut byte).unwrap();
+        said.push(byte[0]);
+    }
+    String::from_utf8(said).unwrap().replace("\r\n", "|")
+}
+
+#[test]
+fn d4_stls_starts_afresh_and_forgets_what_came_before() {
+    let checker = br#"tr '\0' '|' <&3; echo "$SSL_PROTOCOL/$SSL_CIPHER/$SSLCTLFD"; for n in 5 6 7; do
+        if (: <&$n) 2>/dev/null; then echo open $n; fi; done"#;
+    for required in ["", "!"] {
+        let mut front = Front::new(required.as_bytes(), checker);
+        assert!(lines(&mut front.plain, 1).starts_with("+OK <"));
+        // Injected in front of the handshake: a name, and a whole login.
+        let before: &[u8] = if required.is_empty() { b"USER evil\r\n" } else { b"NOOP\r\n" };
+        front.plain.write_all(&[before, b"CAPA\r\nSTLS\r\nPASS x\r\nUSER y\r\nPASS z\r\n"].concat()).unwrap();
+        let said = lines(&mut front.plain, if required.is_empty() { 10 } else { 9 });
+        assert!(said.ends_with("STLS|.|+OK starting TLS negotiation|"), "{said}");
+        let mut asked = [0];
+        front.control.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"Y");
+        // In pieces, as a socket may give it.
+        for piece in [&b"SSL_PROTOCOL=TLSv1.3\0SSL_CI"[..], b"PHER=x\0", b"EMPTY=\0\0"] {
+            front.control.write_all(piece).unwrap();
+        }
+        front.secured.write_all(b"PASS x\r\nCAPA\r\nSTLS\r\nUSER joe\r\nPASS s\r\n").unwrap();
+        let (clear, secured, log) = front.end();
+        assert_eq!(clear, "");
+        let (start, end) = secured.split_once(".|").unwrap();
+        assert_eq!(start, "-ERR USER first|+OK capability list follows|TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|");
+        let (answers, record) = end.split_once("joe|").unwrap();
+        assert_eq!(answers, "-ERR STLS not available|+OK |");
+        assert!(record.starts_with("s|<") && record.ends_with("|TLSv1.3/x/\n"), "{record}");
+        assert_eq!(log, "N Accept::AUTH::User P:POP3S S:unknown:unknown ?~ 'joe'\n");
+    }
+}
+
+#[test]
+fn d4_nothing_is_said_in_clear_when_tls_fails() {
+    for cut in [&b""[..], b"SSL_PROTOCOL=x\0"] {
+        let mut front = Front::new(b"", b"exit 0");
+        front.plain.write_all(b"STLS\r\n").unwrap();
+        lines(&mut front.plain, 2);
+        let mut asked = [0];
+        front.control.read_exact(&mut asked).unwrap();
+        front.control.write_all(cut).unwrap();
+        front.control.shutdown(std::net::Shutdown::Both).unwrap();
+        assert_eq!(front.end(), (String::new(), String::new(), String::new()));
     }
 }
 

@@ -145,7 +145,7 @@ fn judge(options: &Options<'_>, client: Option<IpAddr>, variable: Option<Vec<u8>
         };
     }
     let Some(client) = client else { return Verdict::Unknown };
-    let dns = Resolver::new();
+    let dns = Resolver::asking(sys::env::get(b"DNSCACHEIP"));
     for list in &options.lists {
         let name = [dns::reversed(client).as_slice(), b".", list.base].concat();
         if list.welcomes {

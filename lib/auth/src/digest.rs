@@ -1,8 +1,7 @@
 //! The two exchanges in which the client sends a digest of the password and of what the server said first: CRAM-MD5
 //! (RFC 2195) and POP3's APOP (RFC 1939 7). Both need the password itself on both sides.
 
-use crate::Secret;
-use data_encoding::HEXLOWER;
+use crate::{Secret, hex};
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 
@@ -14,7 +13,7 @@ pub fn cram(challenge: &[u8], password: &[u8]) -> Vec<u8> {
     // HMAC has no key it would refuse.
     let Ok(mut mac) = Hmac::<Md5>::new_from_slice(password) else { return Vec::new() };
     mac.update(challenge);
-    HEXLOWER.encode(&mac.finalize().into_bytes()).into_bytes()
+    hex::encode(&mac.finalize().into_bytes())
 }
 
 /// What a client answers to `challenge`, before Base64.
@@ -32,7 +31,7 @@ pub fn split_cram_response(response: &[u8]) -> Option<(&[u8], &[u8])> {
 /// digits.
 pub fn apop(timestamp: &[u8], password: &[u8]) -> Vec<u8> {
     let both = Secret::new([timestamp, password].concat());
-    HEXLOWER.encode(&Md5::digest(both.as_slice())).into_bytes()
+    hex::encode(&Md5::digest(both.as_slice()))
 }
 
 #[cfg(test)]

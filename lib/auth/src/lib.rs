@@ -9,6 +9,7 @@
 
 pub mod base64;
 pub mod digest;
+mod hex;
 pub mod plain;
 pub mod scram;
 pub mod secret;

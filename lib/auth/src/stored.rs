@@ -1,9 +1,8 @@
 //! The forms in which a password is kept, but for those of crypt(3), which only the host's own library knows.
 
 use crate::scram::Verifier;
-use crate::{Secret, digest, same};
+use crate::{Secret, base64, digest, hex, same};
 use argon2::{Algorithm, Argon2, Params, Version};
-use data_encoding::{BASE64_NOPAD, HEXLOWER_PERMISSIVE};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -35,8 +34,8 @@ impl<'a> Stored<'a> {
     pub fn parse(text: &'a [u8]) -> Stored<'a> {
         match text {
             [b'=', password @ ..] => Stored::plain(password),
-            [b'%', digits @ ..] => match HEXLOWER_PERMISSIVE.decode(digits) {
-                Ok(hash) if matches!(hash.len(), 16 | 20 | 32) => Stored::Hash(hash),
+            [b'%', digits @ ..] => match hex::decode(digits) {
+                Some(hash) if matches!(hash.len(), 16 | 20 | 32) => Stored::Hash(hash),
                 _ => Stored::Unusable,
             },
             _ if text.starts_with(b"SCRAM-SHA-256$") => {
@@ -79,6 +78,17 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// The string `$argon2id$...` for a new password, with a salt of the caller's, at least 8 bytes. It takes 19 MiB and about
+/// 30 milliseconds to make and to check.
+pub fn argon2id(password: &[u8], salt: &[u8]) -> Option<Vec<u8>> {
+    let params = Params::DEFAULT;
+    let settings = format!("$argon2id$v=19$m={},t={},p={}$", params.m_cost(), params.t_cost(), params.p_cost());
+    let mut hash = [0; 32];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(password, salt, &mut hash).ok()?;
+    let unpadded = |bytes: &[u8]| base64::encode(bytes).split(|&b| b == b'=').next().unwrap_or_default().to_vec();
+    Some([settings.as_bytes(), &unpadded(salt), b"$", &unpadded(&hash)].concat())
+}
+
 /// Whether `password` fits the string `$argon2id$v=19$m=65536,t=3,p=4$SALT$HASH`, or one with argon2i or argon2d;
 /// `None` if it is not such a string, or asks for too much.
 fn argon2(text: &[u8], password: &[u8]) -> Option<bool> {
@@ -103,8 +113,8 @@ fn argon2(text: &[u8], password: &[u8]) -> Option<bool> {
     }
     let memory = memory.filter(|m| *m <= MEMORY_MAX)?;
     let passes = passes.filter(|t| *t <= PASSES_MAX)?;
-    let salt = BASE64_NOPAD.decode(parts.next()?.as_bytes()).ok()?;
-    let hash = BASE64_NOPAD.decode(parts.next()?.as_bytes()).ok()?;
+    let salt = base64::decode_unpadded(parts.next()?.as_bytes())?;
+    let hash = base64::decode_unpadded(parts.next()?.as_bytes())?;
     if parts.next().is_some() {
         return None;
     }
@@ -168,6 +178,14 @@ mod tests {
         for &(kept, response, expected) in rows {
             assert_eq!(fits(kept, response, b""), expected, "{} {}", kept.escape_ascii(), response.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_new_string_fits_its_password() {
+        let made = argon2id(b"secret", b"sixteen bytes...").unwrap();
+        assert!(made.starts_with(b"$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcy4uLg$"));
+        assert_eq!((fits(&made, b"secret", b""), fits(&made, b"wrong", b"")), (Some(true), Some(false)));
+        assert_eq!(argon2id(b"secret", b"short"), None);
     }
 
     #[test]

@@ -44,9 +44,16 @@ impl Controls {
     pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Unreadable> {
         let file = self.path(name);
         let opened = sys::fs::open_read(&file).and_then(|mut f| {
-            let mut all = Vec::new();
-            f.read_to_end(&mut all)?;
-            Ok(all)
+            // Most of these files are one short line: asking for their size first would take longer than reading them.
+            let (mut all, mut piece) = (Vec::new(), [0; 1024]);
+            loop {
+                match f.read(&mut piece) {
+                    Ok(0) => return Ok(all),
+                    Ok(n) => all.extend_from_slice(piece.get(..n).unwrap_or_default()),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
         });
         match opened {
             Ok(all) => Ok(Some(all)),

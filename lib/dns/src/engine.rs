@@ -15,7 +15,9 @@ use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, Respons
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Where the name servers stand.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -42,13 +44,14 @@ enum Reply {
 
 impl Engine {
     /// Reads resolv.conf and sets the runtime up. What goes wrong makes every look-up fail temporarily.
-    pub fn start() -> Engine {
+    /// Servers in `caches`, if there are any, take the place of those in resolv.conf.
+    pub fn start(caches: Option<&[u8]>) -> Engine {
         // A missing file and an unreadable one are treated alike: the classic default is a server on this host.
-        Engine::from_text(&std::fs::read(RESOLV_CONF).unwrap_or_default(), None)
+        Engine::from_text(&std::fs::read(RESOLV_CONF).unwrap_or_default(), caches)
     }
 
-    /// Sets up from the text of a resolv.conf; `port` other than 53 is for tests.
-    pub fn from_text(text: &[u8], port: Option<u16>) -> Engine {
+    /// Sets up from the text of a resolv.conf and the list of servers that goes before its own.
+    pub fn from_text(text: &[u8], caches: Option<&[u8]>) -> Engine {
         let local = [text, b"\nnameserver 127.0.0.1\n"].concat();
         let parsed = parse_resolv_conf(text).or_else(|_| parse_resolv_conf(&local));
         let (config, options) = parsed.or_else(|_| parse_resolv_conf("nameserver 127.0.0.1\n")).unwrap_or_default();
@@ -60,8 +63,11 @@ impl Engine {
         let mut request = DnsRequestOptions::default();
         request.use_edns = options.edns0;
         let (attempts, ndots) = (options.attempts.max(1), options.ndots);
-        let servers = config.name_servers().iter().take(SERVERS_MAX);
-        let servers = servers.filter_map(|s| pool(s.clone(), &options, port)).collect();
+        let mut servers = named_servers(caches.unwrap_or_default());
+        if servers.is_empty() {
+            servers = config.name_servers().to_vec();
+        }
+        let servers = servers.into_iter().take(SERVERS_MAX).filter_map(|s| pool(s, &options)).collect();
         Engine { runtime, servers, request, attempts, search, ndots }
     }
 
@@ -81,10 +87,17 @@ impl Engine {
     }
 
     /// Asks for the records of `kind`, follows CNAMEs, and keeps what `pick` takes.
-    pub fn look_up<T>(&self, mut name: Name, kind: RecordType, pick: fn(&RData) -> Option<T>) -> Answer<T> {
+    /// Nothing is waited for beyond `end`.
+    pub fn look_up<T>(
+        &self,
+        mut name: Name,
+        kind: RecordType,
+        end: Option<Instant>,
+        pick: fn(&RData) -> Option<T>,
+    ) -> Answer<T> {
         let mut followed = 0;
         loop {
-            let response = match self.ask(&name, kind) {
+            let response = match self.ask(&name, kind, end) {
                 Reply::Records(response) => response,
                 Reply::NoRecords => return Answer::NoRecords,
                 Reply::NoSuchName => return Answer::NoSuchName,
@@ -125,12 +138,22 @@ impl Engine {
 
     /// One question: each server in turn, `attempts` times around. Only an answer about the name ends it; a server
     /// that refuses, fails or is silent makes the next one be asked.
-    fn ask(&self, name: &Name, kind: RecordType) -> Reply {
+    fn ask(&self, name: &Name, kind: RecordType, end: Option<Instant>) -> Reply {
         let Some(runtime) = &self.runtime else { return Reply::Failed };
         for _ in 0..self.attempts {
             for server in &self.servers {
-                let query = Query::query(name.clone(), kind);
-                match runtime.block_on(server.lookup(query, self.request).first_answer()) {
+                let answer = server.lookup(Query::query(name.clone(), kind), self.request).first_answer();
+                let answer = match end {
+                    None => runtime.block_on(answer),
+                    Some(end) => {
+                        // The timer belongs to the runtime, so it must be made inside.
+                        match runtime.block_on(async { tokio::time::timeout_at(end.into(), answer).await }) {
+                            Ok(answer) => answer,
+                            Err(_) => return Reply::Failed,
+                        }
+                    }
+                };
+                match answer {
                     Ok(response) => return Reply::Records(Box::new(response)),
                     Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
                         ResponseCode::NXDomain => return Reply::NoSuchName,
@@ -145,14 +168,25 @@ impl Engine {
     }
 }
 
-fn pool(mut server: NameServerConfig, options: &ResolverOpts, port: Option<u16>) -> Option<NameServerPool<Connected>> {
-    if let Some(port) = port {
-        for connection in &mut server.connections {
-            connection.port = port;
-        }
-    }
+fn pool(server: NameServerConfig, options: &ResolverOpts) -> Option<NameServerPool<Connected>> {
     let mut options = options.clone();
     options.num_concurrent_reqs = 1;
     let context = Arc::new(PoolContext::new(options, TlsConfig::new().ok()?));
     Some(NameServerPool::from_config([server], context, Connected::default()))
+}
+
+/// The servers in a list of addresses with blanks between them, each with `;` and a port if that is not 53. What is
+/// none is passed over.
+fn named_servers(list: &[u8]) -> Vec<NameServerConfig> {
+    let list = list.split(|b| b.is_ascii_whitespace()).filter_map(|one| std::str::from_utf8(one).ok());
+    let servers = list.filter_map(|one| {
+        let (ip, port) = one.split_once(';').unwrap_or((one, "53"));
+        let mut server = NameServerConfig::udp_and_tcp(ip.parse::<IpAddr>().ok()?);
+        let port = port.parse().ok()?;
+        for connection in &mut server.connections {
+            connection.port = port;
+        }
+        Some(server)
+    });
+    servers.collect()
 }

@@ -1,6 +1,7 @@
 //! Names and addresses: one small blocking interface to the DNS.
 //!
 //! A [`Resolver`] costs nothing until its first look-up; only then /etc/resolv.conf is read and the engine set up.
+//! Other name servers than those in it can be given, as the environment variable DNSCACHEIP does (environment.md 1).
 //! Every name is taken as fully qualified: the search list of resolv.conf is used only by programs that ask for it
 //! with [`Resolver::candidates`], never for mail routing. The hosts file and the name service are not consulted.
 //!
@@ -16,8 +17,9 @@ mod name;
 
 use engine::Engine;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
 
 /// The most CNAMEs that one look-up follows; a longer chain, or a loop, is a temporary failure.
 pub const CNAME_MAX: usize = 10;
@@ -85,6 +87,8 @@ pub fn to_ascii(name: &[u8]) -> Option<Vec<u8>> {
 #[derive(Default)]
 pub struct Resolver {
     engine: OnceCell<Engine>,
+    caches: Option<Vec<u8>>,
+    end: Cell<Option<Instant>>,
 }
 
 impl Resolver {
@@ -93,8 +97,20 @@ impl Resolver {
         Resolver::default()
     }
 
+    /// A resolver that asks the name servers in `caches`, the value of DNSCACHEIP, instead of those in resolv.conf:
+    /// addresses with blanks between them, each with `;` and a port if that is not 53. Without a good one, as
+    /// [`Resolver::new`].
+    pub fn asking(caches: Option<Vec<u8>>) -> Resolver {
+        Resolver { caches, ..Resolver::default() }
+    }
+
+    /// Sets the time at which every look-up that has no answer by then fails temporarily; `None` takes it away.
+    pub fn until(&self, end: Option<Instant>) {
+        self.end.set(end);
+    }
+
     fn engine(&self) -> &Engine {
-        self.engine.get_or_init(Engine::start)
+        self.engine.get_or_init(|| Engine::start(self.caches.as_deref()))
     }
 
     /// The IPv4 addresses of `name`.
@@ -166,7 +182,7 @@ impl Resolver {
 
     fn look_up<T>(&self, name: &[u8], kind: RecordType, pick: fn(&RData) -> Option<T>) -> Answer<T> {
         match name::parse(name) {
-            Some(name) => self.engine().look_up(name, kind, pick),
+            Some(name) => self.engine().look_up(name, kind, self.end.get(), pick),
             None => Answer::NoSuchName,
         }
     }

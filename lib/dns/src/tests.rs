@@ -72,12 +72,12 @@ fn resolver(zone: Zone, cut: bool) -> Resolver {
             }
         }
     });
-    with("nameserver 127.0.0.1\noptions timeout:1 attempts:1\nsearch x.test y.test\n", port)
+    with("options timeout:1 attempts:1\nsearch x.test y.test\n", &format!("127.0.0.1;{port}"))
 }
 
-fn with(text: &str, port: u16) -> Resolver {
+fn with(text: &str, servers: &str) -> Resolver {
     let r = Resolver::new();
-    assert!(r.engine.set(Engine::from_text(text.as_bytes(), Some(port))).is_ok());
+    assert!(r.engine.set(Engine::from_text(text.as_bytes(), Some(servers.as_bytes()))).is_ok());
     r
 }
 
@@ -197,10 +197,20 @@ fn d1_garbage_and_silence_are_temporary() {
 }
 
 #[test]
+fn d1_no_look_up_lasts_beyond_the_time_that_was_set() {
+    let r = resolver(|_, _| None, false);
+    let start = Instant::now();
+    r.until(Some(start + Duration::from_millis(50)));
+    assert_eq!(r.a(b"silent.test"), Answer::Temporary);
+    assert_eq!(r.a(b"more.test"), Answer::Temporary);
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_server_that_refuses_connections_fails_at_once() {
     // Bound and closed again: nobody listens there.
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let r = with("nameserver 127.0.0.1\n", port);
+    let r = with("", &format!("127.0.0.1;{port}"));
     let start = Instant::now();
     assert_eq!(r.mx(b"a.test"), Answer::Temporary);
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
@@ -217,15 +227,19 @@ fn the_next_server_is_asked_when_one_refuses() {
             udp.send_to(&answer(&buf[..n], zone, false).unwrap(), from).unwrap();
         }
     });
-    let r = with("nameserver 127.0.0.1\nnameserver 127.0.0.2\n", port);
+    let r = with("", &format!("127.0.0.1;{port} 127.0.0.2;{port}"));
     assert_eq!(r.a(b"a.test"), Answer::Found(vec![ip(3)]));
 }
 
 #[test]
 fn without_a_name_server_line_this_host_is_asked() {
     for text in ["", "search x.test\n", "garbage\0\nnameserver nonsense\n"] {
-        let engine = Engine::from_text(text.as_bytes(), Some(1));
+        let engine = Engine::from_text(text.as_bytes(), None);
         assert_eq!(engine.servers(), 1, "{text:?}");
+    }
+    let listed = b"nameserver 127.0.0.1\nnameserver 127.0.0.2\n";
+    for (caches, servers) in [("", 2), ("nonsense ::1;x", 2), (" 192.0.2.1\t::1;5300 fe80::1%eth0", 2), ("::1", 1)] {
+        assert_eq!(Engine::from_text(listed, Some(caches.as_bytes())).servers(), servers, "{caches:?}");
     }
     assert_eq!(Engine::from_text(b"search x.test\n", None).search(), [b"x.test"]);
 }

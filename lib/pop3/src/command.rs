@@ -15,6 +15,7 @@ pub(crate) enum Command {
     Rset,
     Last,
     Noop,
+    Capa,
     /// A known verb with something that is no number.
     Nonsense,
     Unknown,
@@ -43,6 +44,7 @@ impl Command {
             b"rset" => Command::Rset,
             b"last" => Command::Last,
             b"noop" => Command::Noop,
+            b"capa" => Command::Capa,
             _ => Command::Unknown,
         }
     }
@@ -85,6 +87,7 @@ mod tests {
             (b"RSET", Rset),
             (b"LAST", Last),
             (b"NOOP x", Noop),
+            (b"CAPA", Capa),
             (b"LIST", List(None)),
             (b"LIST   ", List(None)),
             (b"LIST   2", List(Some(2))),

@@ -3,52 +3,95 @@
 use crate::command::split;
 use crate::line::{Line, Lines};
 use crate::output::Output;
+use auth::{Secret, base64, digest, plain};
 use std::io::{self, Read, Write};
 
-/// What a client says to prove who it is. Overwritten when dropped.
-#[derive(PartialEq, Eq)]
+/// What a client says to prove who it is.
 pub struct Credentials {
-    /// As the client wrote it. Not empty after USER, without blank after APOP.
+    /// As the client wrote it. Without blank after APOP, not empty else.
     pub user: Vec<u8>,
-    /// The password, or APOP's digest: the MD5 of timestamp and password in hex, as any client may send any bytes.
-    pub secret: Vec<u8>,
+    /// The password, or a digest of timestamp and password in hex, as any client may send any bytes.
+    pub secret: Secret,
+    /// How it came.
+    pub method: Method,
 }
 
 impl Credentials {
     /// What a program with the checkpassword interface reads on descriptor 3: user, secret, timestamp, each ended by
     /// NUL. None of the first two holds a NUL.
-    pub fn record(&self, timestamp: &[u8]) -> Vec<u8> {
-        [&self.user, b"\0".as_slice(), &self.secret, b"\0", timestamp, b"\0"].concat()
+    pub fn record(&self, timestamp: &[u8]) -> Secret {
+        Secret::new([&self.user, b"\0".as_slice(), &self.secret, b"\0", timestamp, b"\0"].concat())
     }
 }
 
-impl Drop for Credentials {
-    fn drop(&mut self) {
-        wipe(&mut self.secret);
-    }
+/// The ways to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// USER and PASS.
+    User,
+    /// APOP.
+    Apop,
+    /// AUTH PLAIN (RFC 4616).
+    Plain,
+    /// AUTH LOGIN.
+    Login,
+    /// AUTH CRAM-MD5 (RFC 2195), about the timestamp.
+    Cram,
 }
 
-/// Overwrites what must not stay in memory.
-pub fn wipe(secret: &mut [u8]) {
-    secret.fill(0);
-    // The compiler must not find out that nobody looks at the zeros.
-    std::hint::black_box(secret);
+/// What a client may do here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Greet with the timestamp, and take APOP.
+    pub apop: bool,
+    /// Take CRAM-MD5.
+    pub cram: bool,
+    /// About TLS.
+    pub tls: Tls,
 }
 
-/// What a line leads to.
-#[derive(PartialEq, Eq)]
-enum Step {
-    /// This answer, and the next line.
-    Answer(&'static [u8]),
-    /// The end of the conversation, with a yes.
-    Quit,
-    /// A look at these by somebody else.
+/// TLS, as far as this protocol is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// There is none.
+    Off,
+    /// STLS will start it.
+    Offered,
+    /// STLS will start it, and must before anybody logs in.
+    Required,
+    /// It is there already.
+    Active,
+}
+
+/// How the conversation ended.
+pub enum End {
+    /// The client said QUIT or is gone.
+    Gone,
+    /// The client was told that TLS starts now. All it had sent ahead in clear is forgotten.
+    StartTls,
+    /// The client tried to log in without TLS. It was not answered.
+    WithoutTls,
+    /// Somebody else has to look at these.
     Check(Credentials),
 }
 
+/// What a line leads to.
+enum Step {
+    /// This answer, and the next line.
+    Answer(&'static [u8]),
+    /// The capabilities, and the next line.
+    Capabilities,
+    /// An exchange, with what the client has said already.
+    Exchange(Method, Option<Secret>),
+    /// The end of the conversation, with a yes.
+    Quit,
+    /// The end of the conversation.
+    End(End),
+}
+
 /// What is known of the client so far.
-#[derive(Default)]
 struct Login {
+    offer: Offer,
     /// The argument of the last USER.
     user: Option<Vec<u8>>,
 }
@@ -58,6 +101,7 @@ impl Login {
         let Line::Good(line) = line else { return Step::Answer(crate::SYNTAX) };
         let (verb, argument) = split(line);
         match verb.to_ascii_lowercase().as_slice() {
+            b"user" | b"apop" | b"auth" if self.offer.tls == Tls::Required => Step::End(End::WithoutTls),
             b"user" if argument.is_empty() => Step::Answer(crate::SYNTAX),
             b"user" => {
                 self.user = Some(argument.to_vec());
@@ -66,100 +110,183 @@ impl Login {
             b"pass" => match &self.user {
                 None => Step::Answer(b"-ERR USER first\r\n"),
                 Some(_) if argument.is_empty() => Step::Answer(crate::SYNTAX),
-                Some(user) => Step::Check(Credentials { user: user.clone(), secret: argument.to_vec() }),
+                Some(user) => check(Method::User, user, argument),
             },
-            b"apop" => match argument.iter().position(|&b| b == b' ') {
+            b"apop" if self.offer.apop => match argument.iter().position(|&b| b == b' ') {
                 None => Step::Answer(crate::SYNTAX),
                 Some(at) => {
                     let (user, digest) = argument.split_at(at);
-                    let digest = digest.get(1..).unwrap_or_default();
-                    Step::Check(Credentials { user: user.to_vec(), secret: digest.to_vec() })
+                    check(Method::Apop, user, digest.get(1..).unwrap_or_default())
                 }
+            },
+            b"auth" => self.auth(argument),
+            b"capa" => Step::Capabilities,
+            b"stls" => match self.offer.tls {
+                Tls::Off | Tls::Active => Step::Answer(b"-ERR STLS not available\r\n"),
+                Tls::Offered | Tls::Required => Step::End(End::StartTls),
             },
             b"noop" => Step::Answer(crate::OK),
             b"quit" => Step::Quit,
             _ => Step::Answer(b"-ERR authorization first\r\n"),
         }
     }
+
+    /// RFC 5034 4: the mechanism, and perhaps what the client would say first; `=` for nothing.
+    fn auth(&self, argument: &[u8]) -> Step {
+        let (name, initial) = split(argument);
+        let initial = match initial {
+            b"" => None,
+            b"=" => Some(Secret::default()),
+            text => match base64::decode(text) {
+                None => return Step::Answer(MALFORMED),
+                initial => initial,
+            },
+        };
+        match name.to_ascii_uppercase().as_slice() {
+            b"" => Step::Answer(crate::SYNTAX),
+            plain::PLAIN => Step::Exchange(Method::Plain, initial),
+            plain::LOGIN => Step::Exchange(Method::Login, initial),
+            // The server speaks first.
+            digest::CRAM_MD5 if self.offer.cram && initial.is_some() => Step::Answer(crate::SYNTAX),
+            digest::CRAM_MD5 if self.offer.cram => Step::Exchange(Method::Cram, None),
+            _ => Step::Answer(b"-ERR auth type unimplemented\r\n"),
+        }
+    }
+
+    fn put_capabilities<W: Write>(&self, output: &mut Output<W>) -> io::Result<()> {
+        let Offer { apop, cram, tls } = self.offer;
+        let lines: [(bool, &[u8]); 7] = [
+            (true, b"+OK capability list follows\r\nTOP\r\nUSER\r\nUIDL\r\n"),
+            (apop, b"APOP\r\n"),
+            (tls != Tls::Required, b"SASL PLAIN LOGIN"),
+            (tls != Tls::Required && cram, b" CRAM-MD5"),
+            (tls != Tls::Required, b"\r\n"),
+            (matches!(tls, Tls::Offered | Tls::Required), b"STLS\r\n"),
+            (true, b".\r\n"),
+        ];
+        lines.iter().filter(|(put, _)| *put).try_for_each(|(_, text)| output.put(text))
+    }
 }
 
-/// Greets the client with `timestamp` (RFC 1939 7: in angle brackets, never the same twice) and talks with it until it
-/// has given credentials; `None` if it said QUIT or is gone.
+const MALFORMED: &[u8] = b"-ERR malformed auth input\r\n";
+
+fn check(method: Method, user: &[u8], secret: &[u8]) -> Step {
+    Step::End(End::Check(Credentials { user: user.to_vec(), secret: Secret::new(secret.to_vec()), method }))
+}
+
+/// Talks with the client until it has given credentials, is gone, or wants TLS. Greets it with `timestamp` (RFC 1939 7:
+/// in angle brackets, never the same twice) if `greet`; not a second time when TLS has started.
 pub fn converse<R: Read, W: Write>(
     lines: &mut Lines<R>,
     output: &mut Output<W>,
     timestamp: &[u8],
-) -> io::Result<Option<Credentials>> {
-    let mut login = Login::default();
-    output.put(b"+OK ")?;
-    output.put(timestamp)?;
-    output.put(b"\r\n")?;
+    offer: Offer,
+    greet: bool,
+) -> io::Result<End> {
+    let mut login = Login { offer, user: None };
+    if greet {
+        let greeting = if offer.apop { [b"+OK ", timestamp, b"\r\n"].concat() } else { b"+OK\r\n".to_vec() };
+        output.put(&greeting)?;
+    }
     loop {
         if !lines.is_ready() {
             output.flush()?;
         }
-        let Some(line) = lines.next()? else { return Ok(None) };
-        match login.step(line) {
+        let Some(line) = lines.next()? else { return Ok(End::Gone) };
+        let mut step = login.step(line);
+        if let Step::Exchange(method, initial) = step {
+            step = match (Exchange { lines, output, initial }).run(method, timestamp) {
+                Ok(credentials) => Step::End(End::Check(credentials)),
+                Err(Stop::Answer(text)) => Step::Answer(text),
+                Err(Stop::Gone) => return Ok(End::Gone),
+                Err(Stop::Trouble(e)) => return Err(e),
+            };
+        }
+        match step {
             Step::Answer(text) => output.put(text)?,
+            Step::Capabilities => login.put_capabilities(output)?,
+            Step::Exchange(..) => {}
             Step::Quit => {
                 output.put(crate::OK)?;
                 output.flush()?;
-                return Ok(None);
+                return Ok(End::Gone);
             }
-            Step::Check(credentials) => {
-                lines.forget();
+            Step::End(end) => {
+                if matches!(end, End::StartTls) {
+                    output.put(b"+OK starting TLS negotiation\r\n")?;
+                }
                 output.flush()?;
-                return Ok(Some(credentials));
+                lines.forget();
+                return Ok(end);
             }
+        }
+    }
+}
+
+/// An exchange of SASL.
+struct Exchange<'a, R, W> {
+    lines: &'a mut Lines<R>,
+    output: &'a mut Output<W>,
+    /// What the client has said before it was asked.
+    initial: Option<Secret>,
+}
+
+/// Why an exchange ends without credentials.
+enum Stop {
+    /// The client is answered this.
+    Answer(&'static [u8]),
+    /// The client is gone.
+    Gone,
+    Trouble(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(e: io::Error) -> Stop {
+        Stop::Trouble(e)
+    }
+}
+
+impl<R: Read, W: Write> Exchange<'_, R, W> {
+    fn run(&mut self, method: Method, timestamp: &[u8]) -> Result<Credentials, Stop> {
+        let (first, second);
+        let pair = match method {
+            Method::Plain => {
+                first = self.hear(b"")?;
+                plain::split(&first).map(|(_, user, password)| (user, password))
+            }
+            Method::Cram => {
+                first = self.hear(&base64::encode(timestamp))?;
+                digest::split_cram_response(&first)
+            }
+            Method::Login | Method::User | Method::Apop => {
+                first = self.hear(plain::ASK_USER)?;
+                second = self.hear(plain::ASK_PASSWORD)?;
+                Some((first.as_slice(), second.as_slice()))
+            }
+        };
+        // The checker gets fields ended by NUL.
+        let good = |part: &[u8]| !part.is_empty() && !part.contains(&0);
+        let (user, secret) = pair.filter(|(u, s)| good(u) && good(s)).ok_or(Stop::Answer(MALFORMED))?;
+        Ok(Credentials { user: user.to_vec(), secret: Secret::new(secret.to_vec()), method })
+    }
+
+    /// What the client answers to `question`, which is in Base64 already, or has said already.
+    fn hear(&mut self, question: &[u8]) -> Result<Secret, Stop> {
+        if let Some(said) = self.initial.take() {
+            return Ok(said);
+        }
+        self.output.put(b"+ ")?;
+        self.output.put(question)?;
+        self.output.put(b"\r\n")?;
+        self.output.flush()?;
+        match self.lines.next()? {
+            None => Err(Stop::Gone),
+            Some(Line::Bad) => Err(Stop::Answer(crate::SYNTAX)),
+            Some(Line::Good(b"*")) => Err(Stop::Answer(b"-ERR auth exchange canceled\r\n")),
+            Some(Line::Good(text)) => base64::decode(text).ok_or(Stop::Answer(MALFORMED)),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The answers after the greeting, and the record at the end.
-    fn play(script: &[u8]) -> (String, Option<String>) {
-        let mut wire = Vec::new();
-        let end = {
-            let mut output = Output::new(&mut wire);
-            converse(&mut Lines::new(script), &mut output, b"<1.2@h>").unwrap()
-        };
-        let text = String::from_utf8(wire).unwrap();
-        let answers = text.strip_prefix("+OK <1.2@h>\r\n").unwrap().replace("\r\n", "|");
-        (answers, end.map(|c| c.record(b"<1.2@h>").escape_ascii().to_string()))
-    }
-
-    #[test]
-    fn credentials_are_taken_as_they_stand() {
-        let rows: &[(&[u8], &str, &str)] = &[
-            (b"USER joe\r\nPASS x\r\nSTAT\r\n", "+OK |", r"joe\x00x\x00<1.2@h>\x00"),
-            (b"user  joe smith\npass two words \n", "+OK |", r"joe smith\x00two words \x00<1.2@h>\x00"),
-            (b"USER a\r\nUSER b\r\nPASS \xff\r\n", "+OK |+OK |", r"b\x00\xff\x00<1.2@h>\x00"),
-            (b"USER a\r\nPASS\r\nPASS p\r\n", "+OK |-ERR syntax error|", r"a\x00p\x00<1.2@h>\x00"),
-            (b"APOP joe c4c9\r\n", "", r"joe\x00c4c9\x00<1.2@h>\x00"),
-            (b"APOP joe \r\n", "", r"joe\x00\x00<1.2@h>\x00"),
-        ];
-        for &(script, answers, record) in rows {
-            assert_eq!(play(script), (answers.to_string(), Some(record.to_string())), "{}", script.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn m1_nothing_else_is_done_before_login() {
-        let long = [b"USER ".as_slice(), &[b'x'; 600], b"\r\nPASS x\r\nQUIT\r\n"].concat();
-        let first = "-ERR authorization first|";
-        let rows: &[(&[u8], String)] = &[
-            (b"STAT\r\nRETR 1\r\nXYZ\r\n\r\n", first.repeat(4)),
-            (b"PASS x\r\nUSER\r\nAPOP\r\nAPOP joe\r\n", format!("-ERR USER first|{}", "-ERR syntax error|".repeat(3))),
-            (b"USER a\0b\r\nPASS x\r\n", "-ERR syntax error|-ERR USER first|".to_string()),
-            (&long, "-ERR syntax error|-ERR USER first|+OK |".to_string()),
-            (b"NOOP\r\nQUIT\r\nSTAT\r\n", "+OK |+OK |".to_string()),
-            (b"USER a\r\nPASS x", "+OK |".to_string()),
-        ];
-        for (script, answers) in rows {
-            assert_eq!(play(script), (answers.clone(), None), "{}", script.escape_ascii());
-        }
-    }
-}
+mod tests;

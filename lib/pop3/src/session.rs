@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 
 /// How much of a message is in memory (bytes).
 const PIECE: usize = 65536;
+/// What there is after login (RFC 2449 5); of it USER no longer means anything.
+const CAPABILITIES: &[u8] = b"+OK capability list follows\r\nTOP\r\nUSER\r\nUIDL\r\n.\r\n";
 /// The longest unique id (RFC 1939 7, bytes).
 const UID_MAX: usize = 70;
 
@@ -138,6 +140,7 @@ impl<D: Maildrop, R: Read, W: Write> Session<D, R, W> {
                 self.output.put(b"\r\n")?;
             }
             Command::Noop => self.output.put(crate::OK)?,
+            Command::Capa => self.output.put(CAPABILITIES)?,
             Command::Nonsense => return Ok(Some(Refusal::Syntax)),
             Command::Quit | Command::Unknown => return Ok(Some(Refusal::Unknown)),
         }

@@ -145,6 +145,12 @@ impl Submission {
         self.field(b'T', address);
     }
 
+    /// Tells the queue program that there is nothing in the message for the scanner that it may have. It is the last
+    /// word of the envelope.
+    pub fn spare_scanner(&mut self) {
+        self.field(b'Q', b"");
+    }
+
     fn field(&mut self, letter: u8, address: &[u8]) {
         if self.failed {
             return;
@@ -158,7 +164,13 @@ impl Submission {
     }
 
     /// Ends the envelope, unless something failed, and waits for the queue program's answer.
-    pub fn finish(mut self) -> Verdict {
+    pub fn finish(self) -> Verdict {
+        self.finish_with_code().0
+    }
+
+    /// Like [`Submission::finish`], with the queue program's exit code, if it has ended with one: a server may have an
+    /// answer of its own for some of them.
+    pub fn finish_with_code(mut self) -> (Verdict, Option<u8>) {
         drop(self.message.take().map(BufWriter::into_parts));
         if let Some(mut e) = self.envelope.take() {
             if !self.failed {
@@ -173,17 +185,18 @@ impl Submission {
         }
         let code = match self.pid.map(sys::process::wait) {
             None => self.not_started.0,
-            Some(Err(_)) => return Verdict::Refused(b"Zqq waitpid surprise (#4.3.0)".to_vec()),
-            Some(Ok(Ended::Signal(_))) => return Verdict::Refused(b"Zqq crashed (#4.3.0)".to_vec()),
+            Some(Err(_)) => return (Verdict::Refused(b"Zqq waitpid surprise (#4.3.0)".to_vec()), None),
+            Some(Ok(Ended::Signal(_))) => return (Verdict::Refused(b"Zqq crashed (#4.3.0)".to_vec()), None),
             Some(Ok(Ended::Exit(code))) => code,
         };
-        if code == 0 && !self.failed {
-            return Verdict::Queued;
-        }
-        if code == CUSTOM_TEXT && text.len() > 2 {
-            return Verdict::Refused(text);
-        }
-        Verdict::Refused(refusal(code).as_bytes().to_vec())
+        let verdict = if code == 0 && !self.failed {
+            Verdict::Queued
+        } else if code == CUSTOM_TEXT && text.len() > 2 {
+            Verdict::Refused(text)
+        } else {
+            Verdict::Refused(refusal(code).as_bytes().to_vec())
+        };
+        (verdict, Some(code))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Files beyond what std offers: syncs of contents and names, locks, fifos.
 
 use crate::fd::check;
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -36,6 +37,36 @@ pub fn sync_file_system(file: &File) -> io::Result<()> {
     // SAFETY: syncfs only takes an open descriptor.
     check(unsafe { libc::syncfs(file.as_raw_fd()) })?;
     Ok(())
+}
+
+/// A directory whose files are found by their bare names, which costs less than whole paths where there are many. It
+/// need not exist: what is wrong with it is then wrong with each file.
+pub struct Dir(nix::Result<OwnedFd>);
+
+impl Dir {
+    /// Opens `path`.
+    pub fn open(path: &Path) -> Dir {
+        use nix::fcntl::{OFlag, open};
+        Dir(open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()))
+    }
+
+    /// The size of a file in bytes.
+    pub fn size(&self, name: &CStr) -> io::Result<u64> {
+        let dir = self.0.as_ref().map_err(|&e| e)?;
+        let about = nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::empty())?;
+        Ok(u64::try_from(about.st_size).unwrap_or(0))
+    }
+
+    /// Opens a file for reading and asks the system to fetch its beginning, at most `bytes`, without waiting: reading it
+    /// later then waits less, and what is asked for many files comes at once.
+    pub fn open_ahead(&self, name: &CStr, bytes: u32) -> io::Result<File> {
+        use nix::fcntl::{OFlag, openat};
+        let dir = self.0.as_ref().map_err(|&e| e)?;
+        let file = openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+        // SAFETY: a hint on an open descriptor; it touches no memory.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, bytes.into(), libc::POSIX_FADV_WILLNEED) };
+        Ok(file.into())
+    }
 }
 
 /// Creates a file that must not exist yet (O_EXCL), for writing, with `mode` under the umask.

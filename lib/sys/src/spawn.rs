@@ -21,6 +21,7 @@ pub struct Program {
     closed: Vec<RawFd>,
     ids: Option<(Uid, Gid)>,
     dir: Option<CString>,
+    ends_with_parent: bool,
 }
 
 fn c(bytes: &[u8]) -> io::Result<CString> {
@@ -31,7 +32,16 @@ impl Program {
     /// The program in `file` (a path; no search), called with `argv` (argv[0] included). A NUL is `InvalidInput`.
     pub fn new(file: &[u8], argv: &[&[u8]]) -> io::Result<Program> {
         let argv = argv.iter().map(|a| c(a)).collect::<io::Result<_>>()?;
-        Ok(Program { file: c(file)?, argv, env: None, fds: vec![], closed: vec![], ids: None, dir: None })
+        Ok(Program {
+            file: c(file)?,
+            argv,
+            env: None,
+            fds: vec![],
+            closed: vec![],
+            ids: None,
+            dir: None,
+            ends_with_parent: false,
+        })
     }
 
     /// The program that `argv` calls, looked for in `path` (the value of PATH; `None`: where the system's own programs
@@ -62,6 +72,12 @@ impl Program {
     /// Runs the child as this user and group, without supplementary groups. Needs root.
     pub fn ids(mut self, uid: Uid, gid: Gid) -> Program {
         self.ids = Some((uid, gid));
+        self
+    }
+
+    /// Sends the child SIGTERM when this process ends, which may then be somebody who could not send it.
+    pub fn ends_with_parent(mut self) -> Program {
+        self.ends_with_parent = true;
         self
     }
 
@@ -395,6 +411,10 @@ unsafe fn arrange_and_exec(task: &Task) -> c_int {
             {
                 return *libc::__errno_location();
             }
+        }
+        if p.ends_with_parent {
+            // Taking on an identity would have forgotten it.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong);
         }
         task.stage.store(STAGE_EXEC, Ordering::SeqCst);
         let envp = task.envp.as_ref().map_or(environ, |e| e.as_ptr());

@@ -28,16 +28,31 @@ pub fn certificates_in(text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     Some(list).filter(|l| !l.is_empty())
 }
 
-/// The first private key of `file`, be it PKCS#8, PKCS#1 or SEC1.
+/// The first private key of `file`, be it PKCS#8, PKCS#1 or SEC1; one that is encrypted is opened with the password.
 pub fn private_key(file: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, Error> {
     let text = read(file)?;
     if let Ok(key) = PrivateKeyDer::from_pem_slice(&text) {
         return Ok(key);
     }
-    let locked = text.windows(9).any(|w| w == b"ENCRYPTED");
-    // No encrypted form is understood yet.
-    let _ = password;
-    Err(if locked { Error::Locked(file.to_vec()) } else { Error::NoKey(file.to_vec()) })
+    let missing = Error::NoKey(file.to_vec());
+    if !text.windows(9).any(|w| w == b"ENCRYPTED") {
+        return Err(missing);
+    }
+    decrypted(&text, password.unwrap_or_default()).ok_or_else(|| Error::Locked(file.to_vec()))
+}
+
+/// The key of a text with `ENCRYPTED PRIVATE KEY` (PKCS#8); the older form of OpenSSL, which says so in a header, is not
+/// understood.
+fn decrypted(text: &[u8], password: &[u8]) -> Option<PrivateKeyDer<'static>> {
+    const BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+    let text = std::str::from_utf8(text).ok()?;
+    let first = text.find(BEGIN)?;
+    let last = first + text.get(first..)?.find(END)? + END.len();
+    let (_, document) = pkcs8::SecretDocument::from_pem(text.get(first..last)?).ok()?;
+    let locked = pkcs8::EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).ok()?;
+    let open = locked.decrypt(password).ok()?;
+    Some(PrivateKeyDer::Pkcs8(open.as_bytes().to_vec().into()))
 }
 
 /// A certificate chain with the private key that belongs to it. The certificate comes first in the file, or else last.
@@ -69,4 +84,40 @@ pub fn fingerprint(certificate: &[u8], bytes: usize) -> Option<digest::Digest> {
         _ => return None,
     };
     Some(digest::digest(algorithm, certificate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn openssl(dir: &Path, arguments: &str) {
+        let out = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+        assert!(out.status.success(), "{arguments}: {out:?}");
+    }
+
+    #[test]
+    fn keys_of_all_forms_and_locked_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        openssl(at, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out plain");
+        openssl(at, "ec -in plain -out sec1");
+        openssl(at, "genrsa -traditional -out pkcs1 2048");
+        openssl(at, "pkcs8 -topk8 -in plain -out locked -passout pass:secret");
+        openssl(at, "ec -in plain -aes256 -out old -passout pass:secret");
+        std::fs::write(at.join("empty"), "").unwrap();
+        let read = |name: &str, password: Option<&str>| {
+            let file = at.join(name);
+            private_key(file.as_os_str().as_bytes(), password.map(str::as_bytes)).map_err(|e| e.to_string())
+        };
+        let plain = read("plain", None).unwrap();
+        assert!(read("sec1", None).is_ok() && read("pkcs1", None).is_ok());
+        let open = read("locked", Some("secret")).unwrap();
+        assert_eq!(open.secret_der(), plain.secret_der());
+        for (name, password) in [("locked", None), ("locked", Some("Secret")), ("old", Some("secret"))] {
+            assert!(read(name, password).unwrap_err().starts_with("unable to decrypt the private key in "), "{name}");
+        }
+        assert!(read("empty", None).unwrap_err().starts_with("no private key in "));
+        assert!(read("none", None).unwrap_err().starts_with("unable to read "));
+    }
 }

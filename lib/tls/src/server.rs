@@ -107,6 +107,11 @@ impl Server {
         self.stamps.iter().any(|(file, then)| stamp(file) != *then)
     }
 
+    /// Takes the files as they are now for what was read: [`Server::is_outdated`] waits for the next change.
+    pub fn look_again(&mut self) {
+        self.stamps.iter_mut().for_each(|(file, then)| *then = stamp(file));
+    }
+
     /// To be called now and then: changes the key of tickets when it is time.
     pub fn rotate_tickets(&self) {
         self.tickets.rotate();

@@ -22,7 +22,7 @@ use std::path::Path;
 use sys::{fd, fs, process, random};
 
 /// The longest last message of a client (bytes).
-const MESSAGE_MAX: usize = 1024;
+const MESSAGE_MAX: usize = 4096;
 /// The key, below home. Made when it is needed for the first time.
 const KEY_FILE: &str = "users/authkey";
 const KEY: usize = 32;

@@ -6,6 +6,8 @@ use std::io::Read;
 
 /// All fields with their NULs (bytes).
 const INPUT_MAX: usize = 512;
+/// The same for a SCRAM exchange: its messages may have extensions.
+const SCRAM_MAX: usize = 4096;
 
 /// A user to be checked.
 pub struct Request {
@@ -33,7 +35,7 @@ pub struct Scram {
 impl Request {
     /// Reads to the end of input, or, since a SCRAM exchange goes on, to the end of its first part.
     pub fn read(mut source: impl Read) -> Result<Request, Failure> {
-        let mut input = Secret::new(vec![0; INPUT_MAX + 1]);
+        let mut input = Secret::new(vec![0; SCRAM_MAX + 1]);
         let mut length = 0;
         loop {
             let room = input.get_mut(length..).unwrap_or_default();
@@ -42,7 +44,7 @@ impl Request {
                 Ok(n) => length += n,
                 Err(_) => return Err(Failure::Misused),
             }
-            if length > INPUT_MAX {
+            if length > SCRAM_MAX {
                 return Err(Failure::Misused);
             }
             if let Ok(request) = Request::parse(input.get(..length).unwrap_or_default())
@@ -50,6 +52,9 @@ impl Request {
             {
                 return Ok(request);
             }
+        }
+        if length > INPUT_MAX {
+            return Err(Failure::Misused);
         }
         Request::parse(input.get(..length).unwrap_or_default())
     }

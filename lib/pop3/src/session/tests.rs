@@ -64,6 +64,7 @@ fn commands_get_the_classic_answers() {
         ("LAST\r\nDELE 2\r\nLAST\r\nDELE 1\r\nLAST\r\nRSET\r\nLAST\r\n", "+OK 0|+OK |+OK 2|+OK |+OK 2|+OK |+OK 0|"),
         ("DELE 1\r\nSTAT\r\nLIST\r\n", "+OK |+OK 2 5|+OK |2 5|.|"),
         ("NOOP\r\nnoop x\n", "+OK |+OK |"),
+        ("CAPA\r\n", "+OK capability list follows|TOP|USER|UIDL|.|"),
     ];
     for &(script, expected) in rows {
         let (answers, end) = play(&two(), script.as_bytes());

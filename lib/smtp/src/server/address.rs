@@ -89,19 +89,60 @@ pub enum Size {
     Malformed,
 }
 
-/// Looks for SIZE among the parameters behind an address; all others are ignored.
-pub fn declared_size(parameters: &[u8]) -> Size {
-    let Some(value) = parameters.split(|&b| b == b' ').find_map(|word| {
-        let (name, value) = word.split_at_checked(5)?;
-        name.eq_ignore_ascii_case(b"SIZE=").then_some(value)
-    }) else {
-        return Size::Unknown;
+/// What a MAIL command says besides the sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// SIZE (RFC 1870).
+    pub size: Size,
+    /// SMTPUTF8 (RFC 6531).
+    pub utf8: bool,
+    /// AUTH (RFC 4954 5), decoded; `unknown` for `<>`.
+    pub user: Option<Vec<u8>>,
+}
+
+/// Takes the words behind an address apart; those that mean nothing here are ignored.
+pub fn parameters(text: &[u8]) -> Parameters {
+    let words = || text.split(|&b| b == b' ');
+    let value = |name: &[u8]| {
+        words().find_map(|word| {
+            let (start, value) = word.split_at_checked(name.len())?;
+            start.eq_ignore_ascii_case(name).then_some(value)
+        })
     };
+    let user = value(b"AUTH=").map(|value| if value == b"<>" { b"unknown".to_vec() } else { unescape(value) });
+    Parameters {
+        size: value(b"SIZE=").map_or(Size::Unknown, size),
+        utf8: words().any(|word| word.eq_ignore_ascii_case(b"SMTPUTF8")),
+        user: user.filter(|user| !user.is_empty()),
+    }
+}
+
+fn size(value: &[u8]) -> Size {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Size::Malformed;
     }
     let total = value.iter().try_fold(0u64, |n, d| n.checked_mul(10)?.checked_add(u64::from(d - b'0')));
     total.map_or(Size::Huge, Size::Bytes)
+}
+
+/// Decodes xtext (RFC 3461 4): `+` and two hexadecimal digits stand for a byte. What is none stays as it is; so does a
+/// NUL, which no user name has.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        let code = match (first, after) {
+            (b'+', [high, low, ..]) => digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        out.push(code.filter(|&b| b != 0).unwrap_or(first));
+        if code.is_some_and(|b| b != 0) {
+            rest = rest.get(2..).unwrap_or_default();
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -191,7 +232,27 @@ mod tests {
             (b" SIZE", Size::Unknown),
         ];
         for (parameters, expected) in rows {
-            assert_eq!(declared_size(parameters), expected, "{}", parameters.escape_ascii());
+            assert_eq!(super::parameters(parameters).size, expected, "{}", parameters.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn users_and_utf8_are_declared_in_xtext_and_by_name() {
+        let rows: [(&str, bool, Option<&str>); 10] = [
+            (" SMTPUTF8", true, None),
+            (" smtputf8 SIZE=3", true, None),
+            (" SMTPUTF8X", false, None),
+            (" AUTH=<>", false, Some("unknown")),
+            (" auth=joe@x.test", false, Some("joe@x.test")),
+            (" AUTH=a+3Db+2Bc+2bd", false, Some("a=b+c+d")),
+            (" AUTH=a+00b+zz+4", false, Some("a+00b+zz+4")),
+            (" AUTH=e+3Dmc2@example.com BODY=8BITMIME", false, Some("e=mc2@example.com")),
+            (" AUTH=", false, None),
+            ("", false, None),
+        ];
+        for (text, utf8, user) in rows {
+            let p = parameters(text.as_bytes());
+            assert_eq!((p.utf8, p.user.map(|u| String::from_utf8(u).unwrap()).as_deref()), (utf8, user), "{text}");
         }
     }
 }

@@ -21,17 +21,23 @@ pub enum Verb {
     Help,
     /// VRFY: never tells.
     Vrfy,
+    /// AUTH: proves who the client is.
+    Auth,
+    /// STARTTLS: begins TLS.
+    StartTls,
     /// QUIT: ends the session.
     Quit,
     /// Anything else.
     Unknown,
 }
 
-const VERBS: [(&[u8], Verb); 10] = [
+const VERBS: [(&[u8], Verb); 12] = [
     (b"rcpt", Verb::Rcpt),
     (b"mail", Verb::Mail),
     (b"data", Verb::Data),
     (b"quit", Verb::Quit),
+    (b"auth", Verb::Auth),
+    (b"starttls", Verb::StartTls),
     (b"helo", Verb::Helo),
     (b"ehlo", Verb::Ehlo),
     (b"rset", Verb::Rset),

@@ -65,6 +65,22 @@ impl<S: Source> Input<S> {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
+    /// Throws away all bytes that came in, the rest of a line that is too long among them.
+    pub(super) fn clear(&mut self) {
+        self.start = self.end;
+        self.skipping = false;
+        self.wipe();
+    }
+
+    /// Overwrites what was used up: there may be a password in it.
+    pub(super) fn wipe(&mut self) {
+        let (used, rest) = self.buffer.split_at_mut(self.start);
+        auth::secret::wipe(used);
+        if let Some(behind) = rest.get_mut(self.end - self.start..) {
+            auth::secret::wipe(behind);
+        }
+    }
+
     /// Reads more; waits at most `limit`. `Ok(0)` is the end.
     pub(super) fn fill(&mut self, limit: Duration) -> io::Result<usize> {
         if self.start > 0 {

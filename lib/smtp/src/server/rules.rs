@@ -1,16 +1,28 @@
-//! Who may send to whom: rcpthosts, morercpthosts.cdb, badmailfrom and localiphost (qmail-control(5)).
+//! Who may send to whom: rcpthosts, morercpthosts.cdb, localiphost, and the lists of lib/policy (qmail-control(5)).
 
 use super::address;
+use super::switches::{LocalSender, Switches};
 use control::cdb::Cdb;
 use control::{ConstMap, Controls, Unreadable};
+use policy::content::Search;
+use policy::lists::{BadHelo, BadMailFrom, BadRcptTo};
+use policy::mailfromrules;
+use policy::recipients::{self, Recipients};
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// Something of this host fails that a session cannot do without. The client is told to come back later.
 #[derive(Debug)]
 pub enum Trouble {
     /// A control file exists but cannot be read.
     Controls(Unreadable),
+    /// A cdb about contents cannot be read.
+    Content(io::Error),
+    /// A variable has a value that means nothing.
+    Switches,
+    /// Whether a recipient exists cannot be found out.
+    Recipients(recipients::Trouble),
     /// The addresses of this host's interfaces cannot be had.
     Addresses(io::Error),
     /// No memory.
@@ -64,12 +76,7 @@ impl RcptHosts {
 impl More {
     fn contains_any<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<bool, Unreadable> {
         if let More::NotOpened(controls) = self {
-            let file = controls.path(MORE);
-            *self = match Cdb::open(&file) {
-                Ok(cdb) => More::Open(cdb),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => More::Absent,
-                Err(error) => return Err(Unreadable { file, error }),
-            };
+            *self = open(controls, MORE)?.map_or(More::Absent, More::Open);
         }
         let More::Open(cdb) = self else { return Ok(false) };
         for key in keys {
@@ -89,38 +96,85 @@ fn suffixes(domain: &[u8]) -> impl Iterator<Item = &[u8]> {
     starts.filter_map(|(at, _)| domain.get(at..))
 }
 
-/// All rules about addresses in one session.
+/// All rules of one session.
 #[derive(Debug)]
 pub struct Rules {
     controls: Controls,
-    /// `None`: the client may send to every domain.
+    /// `None`: nobody will ask.
     rcpthosts: Option<RcptHosts>,
-    bad_senders: ConstMap,
+    pub(super) bad_senders: BadMailFrom,
+    pub(super) bad_recipients: BadRcptTo,
+    pub(super) bad_helo: BadHelo,
+    pub(super) recipients: Recipients,
+    mailfromrules: Option<Cdb>,
+    /// What messages are searched for.
+    pub(super) content: Search,
     /// The addresses of this host and what control/localiphost puts in their place; looked up at the first literal.
     own: Option<(Vec<IpAddr>, Option<Vec<u8>>)>,
 }
 
 impl Rules {
-    /// Reads the rules; for a `relay` client rcpthosts does not count.
-    pub fn read(controls: &Controls, relay: bool) -> Result<Rules, Unreadable> {
-        let bad = controls.list("badmailfrom")?.unwrap_or_default();
-        let rcpthosts = if relay { None } else { Some(RcptHosts::read(controls)?) };
-        Ok(Rules { controls: controls.clone(), rcpthosts, bad_senders: ConstMap::of_keys(&bad), own: None })
+    /// Reads the rules of `home`, those that count with these switches. For a client that may `relay` from the start
+    /// there are none about names, and none about recipients.
+    pub fn read(home: &Path, relay: bool, switches: &Switches) -> Result<Rules, Unreadable> {
+        let controls = Controls::of(home);
+        let list = |name: &str| Ok::<_, Unreadable>(controls.list(name)?.unwrap_or_default());
+        let cdb = |wanted: bool, name: &str| if wanted { open(&controls, name) } else { Ok(None) };
+        let bad_recipients = match controls.list("badrcptto")? {
+            Some(items) => items,
+            // What other patched servers call it.
+            None => list("badmailto")?,
+        };
+        let bad_helo = if switches.helo.is_some() && !relay { list("badhelo")? } else { Vec::new() };
+        let known = if relay { None } else { controls.list("recipients")? };
+        let local = switches.local_sender.as_ref();
+        let mailfromrules = cdb(local == Some(&LocalSender::Rules), "mailfromrules.cdb")?;
+        let needs_hosts = !relay
+            || match local {
+                None | Some(LocalSender::User | LocalSender::Certificate) => false,
+                Some(LocalSender::Rules) => mailfromrules.is_none(),
+                Some(LocalSender::RcptHosts | LocalSender::Domain(_)) => true,
+            };
+        let loaders = cdb(switches.content.loader.is_some(), "badloadertypes.cdb")?;
+        Ok(Rules {
+            rcpthosts: if needs_hosts { Some(RcptHosts::read(&controls)?) } else { None },
+            bad_senders: BadMailFrom::of(&list("badmailfrom")?),
+            bad_recipients: BadRcptTo::of(&bad_recipients),
+            bad_helo: BadHelo::of(&bad_helo),
+            recipients: Recipients::of(home, known),
+            mailfromrules,
+            content: Search {
+                mimetypes: cdb(switches.content.mimetypes, "badmimetypes.cdb")?,
+                blanks: switches.content.blanks,
+                loaders: switches.content.loader.zip(loaders),
+            },
+            own: None,
+            controls,
+        })
     }
 
-    /// Whether badmailfrom lists the address, or `@` and its domain.
-    pub fn is_bad_sender(&self, sender: &[u8]) -> bool {
-        let at = sender.iter().rposition(|&b| b == b'@');
-        let domain = at.and_then(|at| sender.get(at..));
-        self.bad_senders.contains(sender) || domain.is_some_and(|d| self.bad_senders.contains(d))
-    }
-
-    /// Whether the client may send to `recipient`.
+    /// Whether a client without the right to relay may send to `recipient`.
     pub fn may_send_to(&mut self, recipient: &[u8]) -> Result<bool, Trouble> {
         match &mut self.rcpthosts {
             None => Ok(true),
             Some(hosts) => Ok(hosts.take(recipient)?),
         }
+    }
+
+    /// Whether mail for the address would be taken.
+    pub(super) fn is_local(&mut self, address: &[u8]) -> Result<bool, Trouble> {
+        self.may_send_to(address)
+    }
+
+    pub(super) fn has_mailfromrules(&self) -> bool {
+        self.mailfromrules.is_some()
+    }
+
+    /// Whether mailfromrules.cdb allows the client the sender.
+    pub(super) fn allows_sender(&self, client: mailfromrules::Client<'_>, sender: &[u8]) -> Result<bool, Trouble> {
+        let Some(rules) = &self.mailfromrules else { return Ok(false) };
+        let unreadable = |error| Unreadable { file: self.controls.path("mailfromrules.cdb"), error };
+        Ok(mailfromrules::allow(rules, client, sender).map_err(unreadable)?)
     }
 
     /// Puts the name in control/localiphost in place of an address literal that is one of this host's.
@@ -140,6 +194,16 @@ impl Rules {
             address.extend_from_slice(name);
         }
         Ok(())
+    }
+}
+
+/// A cdb in control; `None` if there is none.
+fn open(controls: &Controls, name: &str) -> Result<Option<Cdb>, Unreadable> {
+    let file = controls.path(name);
+    match Cdb::open(&file) {
+        Ok(cdb) => Ok(Some(cdb)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Unreadable { file, error }),
     }
 }
 
@@ -192,15 +256,15 @@ mod tests {
 
     #[test]
     fn s25_a_directory_in_place_of_a_control_file_is_trouble() {
-        let (_home, controls) = controls(&[]);
+        let (home, controls) = controls(&[]);
         std::fs::create_dir(controls.path("badmailfrom")).unwrap();
-        assert!(Rules::read(&controls, false).is_err());
+        assert!(Rules::read(home.path(), false, &Switches::default()).is_err());
     }
 
     #[test]
     fn own_literals_are_named() {
-        let (_home, controls) = controls(&[("me", b"me.test\n"), ("localiphost", b"ip.test\n")]);
-        let mut rules = Rules::read(&controls, true).unwrap();
+        let (home, _controls) = controls(&[("me", b"me.test\n"), ("localiphost", b"ip.test\n")]);
+        let mut rules = Rules::read(home.path(), true, &Switches::default()).unwrap();
         for (from, to) in [
             ("a@[127.0.0.1]", "a@ip.test"),
             ("a@[0.0.0.0]", "a@ip.test"),
