@@ -223,6 +223,11 @@ impl Site {
         fs::write(self.path(name), text).unwrap();
     }
 
+    /// Copies a directory of this host into the site.
+    pub fn bring_in(&self, from: &Path, to: &str) {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(self.path(to)).status().unwrap().success());
+    }
+
     /// Writes a file in a user's home.
     pub fn put_for(&self, user: &str, name: &str, text: &str) {
         let file = format!("/var/home/{user}/{name}");
@@ -363,9 +368,9 @@ impl Site {
         mail.remove(0)
     }
 
-    /// The logs of qmail-send and of the servers.
+    /// The logs of qmail-send and of the servers, ours and others.
     pub fn log(&self) -> String {
-        ["qmail", "smtpd"]
+        ["qmail", "smtpd", "peer"]
             .iter()
             .map(|n| fs::read_to_string(self.path(&format!("/var/log/{n}"))).unwrap_or_default())
             .collect()

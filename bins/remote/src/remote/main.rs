@@ -74,7 +74,7 @@ fn deliver(args: &[&[u8]], report: &mut Report) -> Result<(), Vec<u8>> {
         sender: mess822::quote::address(sender).into_owned(),
         recipients: recipients.iter().map(|r| mess822::quote::address(r).into_owned()).collect(),
     };
-    let resolver = dns::Resolver::new();
+    let resolver = dns::Resolver::asking(sys::env::get(b"DNSCACHEIP"));
     let mut hosts = Hosts::of(&settings.route, &resolver).map_err(|_| report::NO_RESOURCES)?;
     let table = tcpto::Table::of(&home);
     let mut tried = Tried::default();
