@@ -101,3 +101,60 @@ fn poplib_sees_what_is_offered() {
     );
     assert_eq!(said, expected);
 }
+
+/// Logs in at port 25 with each mechanism; SCRAM by a client written for it, from RFC 5802 alone.
+const SMTPLIB: &str = r#"
+import base64, hashlib, hmac, smtplib
+def text(b):
+    return base64.b64encode(b).decode()
+def scram(server, user, password):
+    first = 'n=%s,r=fyko+d2lbbFgONRv9qkxdawL' % user
+    code, answer = server.docmd('AUTH', 'SCRAM-SHA-256 ' + text(('n,,' + first).encode()))
+    if code != 334:
+        return code
+    answer = base64.b64decode(answer).decode()
+    said = dict(part.split('=', 1) for part in answer.split(','))
+    salted = hashlib.pbkdf2_hmac('sha256', password.encode(), base64.b64decode(said['s']), int(said['i']))
+    client = hmac.new(salted, b'Client Key', 'sha256').digest()
+    last = 'c=biws,r=' + said['r']
+    whole = ','.join([first, answer, last]).encode()
+    signature = hmac.new(hashlib.sha256(client).digest(), whole, 'sha256').digest()
+    proof = bytes(a ^ b for a, b in zip(client, signature))
+    code, answer = server.docmd(text((last + ',p=' + text(proof)).encode()))
+    if code == 334:
+        expected = hmac.new(hmac.new(salted, b'Server Key', 'sha256').digest(), whole, 'sha256').digest()
+        assert base64.b64decode(answer).decode() == 'v=' + text(expected)
+        code, answer = server.docmd('')
+    return code
+def login(mechanism, user, password):
+    server = smtplib.SMTP('here.example', 25, timeout=30)
+    server.ehlo()
+    if mechanism == 'scram':
+        return scram(server, user, password)
+    server.user, server.password = user, password
+    try:
+        return server.auth(mechanism, getattr(server, 'auth_' + mechanism.lower().replace('-', '_')))[0]
+    except smtplib.SMTPAuthenticationError as e:
+        return e.smtp_code
+for user, password in [('box', 'other'), ('ann', 'secret'), ('own', 'third'), ('box', 'wrong')]:
+    print(user, [login(m, user, password) for m in ['PLAIN', 'LOGIN', 'CRAM-MD5', 'scram']])
+"#;
+
+#[test]
+fn each_mechanism_logs_in_at_smtpd() {
+    let Some(mut site) = with_authuser(&["python3"]) else { return };
+    let made = site.sh("root", "echo third | $0/bin/qmail-authpass -s", &[&home("")], b"");
+    site.put(&home("users/authuser"), &format!("box:other\nown:{made}*:?\n"));
+    // As qmaild, who may ask the set-id program.
+    let server = format!(
+        "exec env - PATH={}:/usr/bin:/bin SMTPAUTH=+cram+scram tcpserver -vRHl {HOST} -u 61202 -g 61102 0 25 qmail-smtpd \
+         qmail-authuser true 2>>/var/log/smtpd",
+        home("bin")
+    );
+    site.serve(&server, Some(25));
+    let said = site.sh("joe", "python3 -c \"$0\"", &[SMTPLIB], b"");
+    // What is kept in clear allows all; a Unix password must be sent itself; and what SCRAM keeps is no CRAM-MD5.
+    let expected = "box [235, 235, 235, 235]\nann [235, 235, 535, 535]\nown [235, 235, 535, 235]\n\
+                    box [535, 535, 535, 535]\n";
+    assert_eq!(said, expected);
+}

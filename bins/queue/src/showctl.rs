@@ -69,6 +69,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("timeoutremote", Number("1200", ("SMTP client data timeout is ", " seconds."))),
     ("timeoutsmtpd", Number("1200", ("SMTP server data timeout is ", " seconds."))),
     ("virtualdomains", List("No virtual domains.", ("Virtual domain: ", ""))),
+    ("authcallers", Map(("May ask qmail-authuser: ", ""))),
     ("authsender", Map(("Route for a sender, if there is no authsenders: ", ""))),
     ("authsenders", Map(("Route for a sender: ", ""))),
     ("badhelo", Unread),

@@ -506,6 +506,25 @@ fn the_process_that_speaks_with_a_stranger_is_in_a_cage() {
     heard.join().unwrap();
 }
 
+// ---------------------------------------------------------------- qmail-smtpam
+
+#[test]
+fn a_recipient_is_asked_about_under_tls() {
+    let good = ["EHLO me.test", "STARTTLS", "EHLO me.test", "MAIL FROM:<>", "RCPT TO:<r@a.test>", "QUIT"];
+    for (rule, code) in [("*:", 0), ("-*:", 0), ("127.0.0.1:CA", 0), ("=127.0.0.1:CA", 111)] {
+        let home = home();
+        let (port, heard) = server(Kind::default(), false, 1);
+        control(home.path(), "tlsdestinations", &rule.replace("CA", &ca("ca.pem")));
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf 'r@a.test\\0' | \"$0\" 127.0.0.1 $1 3<&0", env!("CARGO_BIN_EXE_qmail-smtpam")]);
+        let out = command.arg(port.to_string()).env("QMAILHOME", home.path()).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert_eq!((out.status.code(), text.starts_with("Z ")), (Some(code), code == 111), "{rule} {text}");
+        let said = heard.join().unwrap().remove(0).0;
+        assert_eq!(said, if code == 0 { &good[..] } else { &good[..2] }, "{rule}");
+    }
+}
+
 // ---------------------------------------------------------------- qmail-remote
 
 fn home() -> TempDir {

@@ -7,4 +7,4 @@ pub mod session;
 
 pub use auth::Login;
 pub use reply::{Kind, Reply};
-pub use session::{Dropped, End, Envelope, Offers, Recipient, Session, Unsendable, Why};
+pub use session::{Asked, Dropped, End, Envelope, Offers, Recipient, Session, Unsendable, Why};

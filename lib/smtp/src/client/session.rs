@@ -73,6 +73,17 @@ pub enum End {
     Message(Reply),
 }
 
+/// What the server says to the question whether it takes mail for a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The null sender was refused.
+    Sender(Reply),
+    /// About the recipient itself.
+    Recipient(Reply),
+    /// The question can not be sent.
+    Unsendable(Unsendable),
+}
+
 /// What goes into MAIL and RCPT; addresses in wire form (quoted, without angle brackets).
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
@@ -364,6 +375,22 @@ impl<S: Read + Write> Session<S> {
         }
         self.send(&out, true)?;
         Ok(End::Message(self.reply(true)?))
+    }
+
+    /// Asks whether the server would take a message from nobody to `recipient`, in wire form. No message follows: say
+    /// QUIT.
+    pub fn ask(&mut self, recipient: &[u8]) -> Result<Asked, Dropped> {
+        if let Some(why) = self.unsendable(recipient) {
+            return Ok(Asked::Unsendable(why));
+        }
+        let recipients: [Vec<u8>; 0] = [];
+        let utf8 = !recipient.is_ascii();
+        let mail = self.mail(&Envelope { sender: b"", recipients: &recipients, user: None, utf8, size: 0 });
+        let reply = self.command(&mail)?;
+        if reply.kind() != Kind::Good {
+            return Ok(Asked::Sender(reply));
+        }
+        Ok(Asked::Recipient(self.command(&rcpt(recipient))?))
     }
 
     /// Says goodbye without waiting for the answer. The server may be gone already: that is all the same.
