@@ -27,11 +27,15 @@ enum Kind {
     List(&'static str, (&'static str, &'static str)),
     /// rcpthosts, morercpthosts and morercpthosts.cdb, which depend on each other.
     Rcpthosts,
+    /// One line per item, if there is a file.
+    Map((&'static str, &'static str)),
+    /// Only that it is there.
+    There(&'static str),
     /// A map that s/qmail reads and that no program reads here yet; shown only if it exists.
     Unread,
 }
 
-use Kind::{Line, LineOrMe, List, Number, Rcpthosts, Unread};
+use Kind::{Line, LineOrMe, List, Map, Number, Rcpthosts, There, Unread};
 
 /// Every control file that is known (qmail-control(5)), in the order of the report.
 const KNOWN: &[(&str, Kind)] = &[
@@ -65,7 +69,8 @@ const KNOWN: &[(&str, Kind)] = &[
     ("timeoutremote", Number("1200", ("SMTP client data timeout is ", " seconds."))),
     ("timeoutsmtpd", Number("1200", ("SMTP server data timeout is ", " seconds."))),
     ("virtualdomains", List("No virtual domains.", ("Virtual domain: ", ""))),
-    ("authsenders", Unread),
+    ("authsender", Map(("Route for a sender, if there is no authsenders: ", ""))),
+    ("authsenders", Map(("Route for a sender: ", ""))),
     ("badhelo", Unread),
     ("badloadertypes", Unread),
     ("badloadertypes.cdb", Unread),
@@ -74,16 +79,18 @@ const KNOWN: &[(&str, Kind)] = &[
     ("badrcptto", Unread),
     ("bouncemaxbytes", Unread),
     ("dkimdomains", Unread),
-    ("domaincerts", Unread),
-    ("domainips", Unread),
+    ("domaincerts", Map(("Certificate shown for a sender's domain: ", ""))),
+    ("domainips", Map(("Source address for a sender's domain: ", ""))),
     ("mailfromrules", Unread),
     ("mailfromrules.cdb", Unread),
-    ("qmtproutes", Unread),
+    ("outgoingip", Map(("Source address, if there is no domainips: ", ""))),
+    ("qmtproutes", Map(("QMTP route: ", ""))),
     ("recipients", Unread),
     ("spfexplain", Unread),
     ("spflocalrules", Unread),
     ("srsdomains", Unread),
-    ("tlsdestinations", Unread),
+    ("tlsdestinations", Map(("TLS rule: ", ""))),
+    ("tlsfallback", There("Mail that need not have TLS goes out without when TLS fails.")),
 ];
 
 /// Said of a control file whose reading failed.
@@ -150,6 +157,16 @@ fn show_controls(out: &mut impl Write, home: &Path) -> io::Result<Exit> {
             }
             List(default, around) => {
                 show_list(out, &controls, name, default, *around)?;
+            }
+            Map(around) => {
+                if controls.path(name).exists() {
+                    show_list(out, &controls, name, "", *around)?;
+                }
+            }
+            There(text) => {
+                if controls.path(name).exists() {
+                    writeln!(out, "\n{name}: {text}")?;
+                }
             }
             Rcpthosts => show_rcpthosts(out, &controls)?,
             Unread => show_unread(out, &controls, name)?,
@@ -222,13 +239,20 @@ fn show_list(
             out.write_all(b"\n")?;
             for item in items {
                 out.write_all(before.as_bytes())?;
-                put_masked(out, &item)?;
+                put_masked(out, without_secrets(name, &item))?;
                 writeln!(out, "{after}")?;
             }
         }
         Err(_) => out.write_all(OOPS.as_bytes())?,
     }
     Ok(true)
+}
+
+/// In the maps that may hold passwords these are all that follows a `|`.
+fn without_secrets<'a>(name: &str, item: &'a [u8]) -> &'a [u8] {
+    let may_hold = ["authsender", "authsenders", "domaincerts", "qmtproutes", "smtproutes"].contains(&name);
+    let end = item.iter().position(|&b| may_hold && b == b'|').unwrap_or(item.len());
+    item.get(..end).unwrap_or_default()
 }
 
 /// A missing rcpthosts makes an open relay, so it is not passed over as just a default (spec/reliability.md P6).
@@ -293,12 +317,29 @@ mod tests {
 
     #[test]
     fn values_are_masked_and_files_of_other_programs_named() {
-        let (exit, text) = report(&[("me", b"a\x1b.test\n"), ("new\nline", b""), ("domainips", b"*:1.2.3.4\n")]);
+        let (exit, text) = report(&[("me", b"a\x1b.test\n"), ("new\nline", b""), ("dkimdomains", b"x\n")]);
         assert_eq!(exit, Exit::OK);
         assert!(text.contains("\nme: My name is a?.test.\n"));
         assert!(text.contains("\nidhost: (Default.) Message-ID host name is a?.test.\n"));
         assert!(text.contains("\nnew?line: I have no idea what this file does.\n"));
-        assert!(text.contains("\ndomainips: Known from s/qmail; no program here reads it.\n"));
+        assert!(text.contains("\ndkimdomains: Known from s/qmail; no program here reads it.\n"));
+    }
+
+    #[test]
+    fn p12_passwords_are_not_shown() {
+        let text = report(&[
+            ("smtproutes", b":r.test:587|joe|secret\n"),
+            ("authsenders", b"@b.test:r.test|joe|secret\n"),
+            ("domaincerts", b"*:cert|key|secret\n"),
+            ("domainips", b"*:192.0.2.1|helo.test\n"),
+            ("tlsfallback", b""),
+        ])
+        .1;
+        assert!(text.contains("\nsmtproutes: \nSMTP route: :r.test:587\n"), "{text}");
+        assert!(text.contains("\nauthsenders: \nRoute for a sender: @b.test:r.test\n"), "{text}");
+        assert!(text.contains("\ndomaincerts: \nCertificate shown for a sender's domain: *:cert\n"), "{text}");
+        assert!(text.contains("*:192.0.2.1|helo.test\n") && text.contains("\ntlsfallback: Mail that"), "{text}");
+        assert!(!text.contains("secret") && !text.contains("joe"), "{text}");
     }
 
     #[test]

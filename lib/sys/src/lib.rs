@@ -4,6 +4,7 @@
 //! It knows nothing about mail.
 #![allow(unsafe_code)]
 
+pub mod cage;
 pub mod crypt;
 pub mod env;
 pub mod error;

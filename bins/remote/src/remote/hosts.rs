@@ -5,6 +5,7 @@ use dns::{Answer, Mx, Resolver};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
 
 /// Of a domain with more mail exchangers than this only the best are looked at.
 const MX_MAX: usize = 100;
@@ -22,6 +23,15 @@ pub enum Nowhere {
     NoAddress,
     /// What is left is this host itself, or worse.
     Ourselves,
+}
+
+/// A server to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Where it is.
+    pub address: IpAddr,
+    /// What the mail exchanger or the relay is called; empty if it is just an address.
+    pub name: Rc<[u8]>,
 }
 
 /// The look-ups that are needed.
@@ -52,7 +62,7 @@ pub struct Hosts<'n, N> {
     /// Whether meeting an own address ends the search.
     may_be_ours: bool,
     own: Vec<IpAddr>,
-    ready: VecDeque<IpAddr>,
+    ready: VecDeque<Host>,
     /// The exchangers still to be looked up, the best last.
     left: Vec<Mx>,
     nowhere: Nowhere,
@@ -69,11 +79,15 @@ impl<'n, N: Names> Hosts<'n, N> {
     }
 
     fn with_own(route: &Route, names: &'n N, own: Vec<IpAddr>) -> Hosts<'n, N> {
-        let itself = || (vec![Mx { preference: 0, name: route.host.clone() }], Nowhere::NoSuchHost);
-        let (left, nowhere) = if route.relay || literal(&route.host).is_some() {
+        let host = dns::to_ascii(&route.host);
+        let itself = || {
+            let list = host.iter().map(|name| Mx { preference: 0, name: name.clone() }).collect();
+            (list, Nowhere::NoSuchHost)
+        };
+        let (left, nowhere) = if route.relay || literal(&route.host).is_some() || host.is_none() {
             itself()
         } else {
-            match names.mx(&route.host) {
+            match names.mx(host.as_deref().unwrap_or_default()) {
                 Answer::Found(list) if list.iter().all(|mx| mx.name.is_empty()) => (Vec::new(), Nowhere::NoMail),
                 Answer::Found(list) => (in_order(list, &mut Random::new()), Nowhere::NoAddress),
                 Answer::NoRecords | Answer::NoSuchName => itself(),
@@ -84,19 +98,23 @@ impl<'n, N: Names> Hosts<'n, N> {
     }
 
     /// The next address to try.
-    pub fn next(&mut self) -> Option<IpAddr> {
+    pub fn next(&mut self) -> Option<Host> {
         loop {
-            if let Some(address) = self.ready.pop_front() {
-                return Some(address);
+            if let Some(host) = self.ready.pop_front() {
+                return Some(host);
             }
             let preference = self.left.last()?.preference;
             while let Some(mx) = self.left.pop_if(|mx| mx.preference == preference) {
                 match self.addresses(&mx.name) {
-                    Some(list) => self.ready.extend(list),
+                    Some(list) => {
+                        let name: Rc<[u8]> = if literal(&mx.name).is_some() { Rc::default() } else { mx.name.into() };
+                        let host = |address| Host { address, name: name.clone() };
+                        self.ready.extend(list.into_iter().map(host));
+                    }
                     None => self.nowhere = Nowhere::Temporary,
                 }
             }
-            if self.may_be_ours && self.ready.iter().any(|a| self.own.contains(a)) {
+            if self.may_be_ours && self.ready.iter().any(|h| self.own.contains(&h.address)) {
                 // To hand mail to one of these would be to hand it around in a circle (RFC 5321 5.1).
                 self.ready.clear();
                 self.left.clear();
@@ -215,14 +233,14 @@ mod tests {
 
     /// The addresses for mail to `d.test`, and why there are no more.
     fn walk(names: &Fake, own: &[&str]) -> (Vec<String>, Nowhere) {
-        let route = Route { host: b"d.test".to_vec(), relay: false, port: 25 };
+        let route = Route { host: b"d.test".to_vec(), ..Route::default() };
         walk_route(&route, names, own)
     }
 
     fn walk_route(route: &Route, names: &Fake, own: &[&str]) -> (Vec<String>, Nowhere) {
         let own = own.iter().map(|o| o.parse().unwrap()).collect();
         let mut hosts = Hosts::with_own(route, names, own);
-        let found = std::iter::from_fn(|| hosts.next()).map(|a| a.to_string()).collect();
+        let found = std::iter::from_fn(|| hosts.next()).map(|h| h.address.to_string()).collect();
         (found, hosts.nowhere())
     }
 
@@ -237,9 +255,10 @@ mod tests {
     #[test]
     fn exchangers_are_looked_up_only_when_their_turn_comes() {
         let names = two_exchangers();
-        let route = Route { host: b"d.test".to_vec(), relay: false, port: 25 };
+        let route = Route { host: b"d.test".to_vec(), ..Route::default() };
         let mut hosts = Hosts::with_own(&route, &names, Vec::new());
-        assert_eq!(hosts.next().unwrap().to_string(), "192.0.2.1");
+        let first = hosts.next().unwrap();
+        assert_eq!((first.address.to_string().as_str(), &first.name[..]), ("192.0.2.1", &b"a.test"[..]));
         assert_eq!(*names.asked.borrow(), ["a.test"]);
         assert_eq!(walk(&names, &[]).0, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
     }
@@ -265,11 +284,11 @@ mod tests {
     fn a_relay_may_be_this_host_and_is_not_asked_for_exchangers() {
         let mut names = two_exchangers();
         names.address.push(("d.test", "192.0.2.7"));
-        let relay = |host: &str| Route { host: host.into(), relay: true, port: 25 };
+        let relay = |host: &str| Route { host: host.into(), relay: true, ..Route::default() };
         assert_eq!(walk_route(&relay("d.test"), &names, &["192.0.2.7"]).0, ["192.0.2.7"]);
         assert_eq!(walk_route(&relay("[::1]"), &names, &["::1"]).0, ["::1"]);
         assert_eq!(walk_route(&relay("no.test"), &names, &[]), (vec![], Nowhere::NoSuchHost));
-        let own = Route { host: b"[127.0.0.1]".to_vec(), relay: false, port: 25 };
+        let own = Route { host: b"[127.0.0.1]".to_vec(), ..Route::default() };
         assert_eq!(walk_route(&own, &names, &["127.0.0.1"]), (vec![], Nowhere::Ourselves));
     }
 
@@ -286,6 +305,17 @@ mod tests {
         for (names, why) in rows {
             assert_eq!(walk(&names, &[]), (vec![], why));
         }
+    }
+
+    #[test]
+    fn names_beyond_ascii_are_looked_up_in_their_other_form() {
+        let names = Fake { address: vec![("xn--bcher-kva.test", "192.0.2.1")], ..Fake::default() };
+        let find = |host: &str| {
+            let route = Route { host: host.into(), ..Route::default() };
+            walk_route(&route, &names, &[])
+        };
+        assert_eq!(find("b\u{fc}cher.test").0, ["192.0.2.1"]);
+        assert_eq!(find("b\u{fc}..test"), (vec![], Nowhere::NoSuchHost));
     }
 
     #[test]

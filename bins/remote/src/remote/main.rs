@@ -1,4 +1,4 @@
-//! qmail-remote: hands a message to another host by SMTP.
+//! qmail-remote: hands a message to another host by SMTP or QMTP.
 //!
 //! `qmail-remote HOST SENDER RECIPIENT...`, started for each delivery by qmail-rspawn as user qmailr, group qmail.
 //!
@@ -6,33 +6,30 @@
 //! recipient, `r` accepted, `h` refused for good, `s` refused for now; then one for the message, `K` accepted, `D`
 //! failed for good, `Z` failed for now; what went wrong before the recipients were named is told by the last alone.
 //!
-//! Files below home: control/me, helohost, smtproutes, timeoutconnect, timeoutremote (read), queue/lock/tcpto (read and
-//! written). Exit: 0 when the report has been written, 111 if it could not be.
+//! Files below home: the controls that settings.rs reads, queue/lock/tcpto (read and written), queue/tls. TLS is spoken by
+//! another process, bin/qmail-tlsc (lib/tunnel). Exit: 0 when the report has been written, 111 if it could not be.
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
 
+mod connect;
 mod hosts;
+mod qmtp;
 mod report;
 mod route;
+mod settings;
+mod smtp;
+mod source;
 
-use control::{Controls, Unreadable};
-use hosts::{Hosts, Nowhere};
+use connect::NoConnection;
+use hosts::{Host, Hosts, Nowhere};
 use queue::tcpto;
 use report::Report;
-use route::Route;
-use smtp::client::{Dropped, End, Kind, Recipient, Session, Why};
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
-use std::time::Duration;
+use route::Protocol;
+use settings::Settings;
+use std::net::TcpStream;
 use sys::Exit;
-use sys::fd::STDIN;
 
-/// Seconds to wait for a connection, if control/timeoutconnect does not say otherwise.
-const TIMEOUT_CONNECT: u64 = 60;
-/// Seconds to wait for each answer, if control/timeoutremote does not say otherwise.
-const TIMEOUT_REMOTE: u64 = 1200;
 /// The most servers that are heard out: each may take long, and a domain may list as many as it likes.
 const REFUSALS_MAX: usize = 10;
 
@@ -41,101 +38,15 @@ sys::program!(run);
 fn run(args: sys::start::Args) -> Exit {
     let mut report = Report::default();
     if let Err(text) = deliver(&args, &mut report) {
-        report.record(&[text]);
+        report.record(&[&text]);
     }
     if report.flush().is_err() { Exit::TEMPORARY } else { Exit::OK }
-}
-
-/// Does the whole job. What it returns as an error is the record for the message; else that has been written.
-fn deliver(args: &[&[u8]], report: &mut Report) -> Result<(), &'static [u8]> {
-    let [host, sender, recipients @ ..] = args else { return Err(report::USAGE) };
-    if recipients.is_empty() {
-        return Err(report::USAGE);
-    }
-    let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
-    sys::process::no_core_dumps();
-    sys::process::chdir(&home).map_err(|_| report::NO_HOME)?;
-    let (settings, route) = read_controls(&home, host).map_err(|_| report::NO_CONTROLS)?;
-    let mail = Mail {
-        sender: mess822::quote::address(sender).into_owned(),
-        recipients: recipients.iter().map(|r| mess822::quote::address(r).into_owned()).collect(),
-    };
-    let resolver = dns::Resolver::new();
-    let mut hosts = Hosts::of(&route, &resolver).map_err(|_| report::NO_RESOURCES)?;
-    let table = tcpto::Table::of(&home);
-    let mut tried = false;
-    let mut refusals = 0;
-    let mut refusal = None;
-    while let Some(address) = hosts.next() {
-        tried = true;
-        let Some(stream) = connect(SocketAddr::new(address, route.port), &table, &settings) else { continue };
-        match converse(stream, address, &settings, &mail, report) {
-            Conversation::Over => return Ok(()),
-            Conversation::NotServed(record) => refusal = Some(record),
-        }
-        refusals += 1;
-        if refusals == REFUSALS_MAX {
-            break;
-        }
-    }
-    match (refusal, hosts.nowhere()) {
-        (Some(record), _) => report.record(&[&record]),
-        _ if tried => return Err(report::NO_CONNECTION),
-        (_, Nowhere::NoSuchHost) => report.no_such_host(&route.host),
-        (_, Nowhere::NoMail) => report.no_mail(&route.host),
-        (_, Nowhere::Temporary) => return Err(report::DNS_TEMPORARY),
-        (_, Nowhere::NoAddress) => return Err(report::NO_ADDRESS),
-        (_, Nowhere::Ourselves) => return Err(report::OURSELVES),
-    }
-    Ok(())
-}
-
-struct Settings {
-    helohost: Vec<u8>,
-    connect: Duration,
-    remote: Duration,
-}
-
-fn read_controls(home: &Path, host: &[u8]) -> Result<(Settings, Route), Option<Unreadable>> {
-    let controls = Controls::of(home);
-    // A limit of nothing would mean none at all to the system.
-    let seconds = |name, default| -> Result<Duration, Unreadable> {
-        Ok(Duration::from_secs(controls.number(name)?.unwrap_or(default).max(1)))
-    };
-    let settings = Settings {
-        remote: seconds("timeoutremote", TIMEOUT_REMOTE)?,
-        connect: seconds("timeoutconnect", TIMEOUT_CONNECT)?,
-        helohost: controls.line_or_me("helohost")?.ok_or(None)?,
-    };
-    let routes = controls.list("smtproutes")?.unwrap_or_default();
-    Ok((settings, Route::find(host, &routes).ok_or(None)?))
 }
 
 /// The envelope as it goes over the wire.
 struct Mail {
     sender: Vec<u8>,
     recipients: Vec<Vec<u8>>,
-}
-
-/// Connects, unless the host is known to time out, and keeps that knowledge up to date.
-fn connect(to: SocketAddr, table: &tcpto::Table, settings: &Settings) -> Option<TcpStream> {
-    let now = sys::time::now();
-    let seen = table.look(to.ip(), now, std::process::id());
-    if seen.skip {
-        return None;
-    }
-    let connected = TcpStream::connect_timeout(&to, settings.connect);
-    // The table is a help only: a failure to write it must not stop a delivery.
-    let _ = match &connected {
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => table.timed_out(to.ip(), sys::time::now()),
-        _ if seen.known => table.reached(to.ip()),
-        _ => Ok(()),
-    };
-    let stream = connected.ok()?;
-    let set = stream.set_read_timeout(Some(settings.remote)).is_ok()
-        && stream.set_write_timeout(Some(settings.remote)).is_ok()
-        && stream.set_nodelay(true).is_ok();
-    set.then_some(stream)
 }
 
 /// How a conversation with a server ended.
@@ -145,70 +56,128 @@ enum Conversation {
     /// The server did not come to the point where it could have refused anything of this message: another one may take
     /// it. The record is for the case that none does.
     NotServed(Vec<u8>),
+    /// Likewise, but only TLS failed, and it need not be.
+    OnlyWithoutTls(Vec<u8>),
 }
 
-fn converse(stream: TcpStream, from: IpAddr, settings: &Settings, mail: &Mail, report: &mut Report) -> Conversation {
-    let from = from.to_string().into_bytes();
-    let mut session = Session::new(stream, settings.remote);
-    match begin(&mut session, &from, settings) {
-        Ok(None) => {}
-        Ok(Some(refusal)) => {
-            session.quit();
-            return Conversation::NotServed(refusal);
+/// Does the whole job. What it returns as an error is the record for the message; else that has been written.
+fn deliver(args: &[&[u8]], report: &mut Report) -> Result<(), Vec<u8>> {
+    let [host, sender, recipients @ ..] = args else { return Err(report::USAGE.to_vec()) };
+    if recipients.is_empty() {
+        return Err(report::USAGE.to_vec());
+    }
+    let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    sys::process::no_core_dumps();
+    sys::process::chdir(&home).map_err(|_| report::NO_HOME)?;
+    let settings = Settings::read(&home, host, sender)?;
+    let mail = Mail {
+        sender: mess822::quote::address(sender).into_owned(),
+        recipients: recipients.iter().map(|r| mess822::quote::address(r).into_owned()).collect(),
+    };
+    let resolver = dns::Resolver::new();
+    let mut hosts = Hosts::of(&settings.route, &resolver).map_err(|_| report::NO_RESOURCES)?;
+    let table = tcpto::Table::of(&home);
+    let mut tried = Tried::default();
+    while let Some(host) = hosts.next() {
+        tried.any = true;
+        match talk(&host, &settings, &table, &mail, report)? {
+            Some(Conversation::NotServed(record) | Conversation::OnlyWithoutTls(record)) => tried.refused(record),
+            Some(Conversation::Over) => return Ok(()),
+            None => tried.is_doubtful = true,
         }
-        // The time for an answer is long: to wait it out for one server is enough.
-        Err(dropped @ Dropped { why: Why::Timeout, .. }) => {
-            report.record(&[&report::dropped(&from, dropped)]);
-            return Conversation::Over;
+        if tried.refusals == REFUSALS_MAX {
+            break;
         }
-        Err(dropped) => return Conversation::NotServed(report::dropped(&from, dropped)),
     }
-    match hand_over(&mut session, &from, mail, report) {
-        Ok(record) => report.record(&[&record]),
-        Err(dropped) => report.record(&[&report::dropped(&from, dropped)]),
+    match (tried.verdict(), hosts.nowhere()) {
+        (Some(record), _) => report.record(&[&record]),
+        (None, _) if tried.any => return Err(report::NO_CONNECTION.to_vec()),
+        (None, Nowhere::NoSuchHost) => report.no_such_host(&settings.route.host),
+        (None, Nowhere::NoMail) => report.no_mail(&settings.route.host),
+        (None, Nowhere::Temporary) => return Err(report::DNS_TEMPORARY.to_vec()),
+        (None, Nowhere::NoAddress) => return Err(report::NO_ADDRESS.to_vec()),
+        (None, Nowhere::Ourselves) => return Err(report::OURSELVES.to_vec()),
     }
-    Conversation::Over
+    Ok(())
 }
 
-/// Greeting and name; returns the record for a refusal.
-fn begin(session: &mut Session<TcpStream>, from: &[u8], settings: &Settings) -> Result<Option<Vec<u8>>, Dropped> {
-    let greeting = session.greeting()?;
-    if greeting.code != 220 {
-        return Ok(Some(report::connected(b'Z', from, b"greeting failed", &greeting)));
-    }
-    let hello = session.hello(&settings.helohost)?;
-    if hello.code != 250 {
-        return Ok(Some(report::connected(b'Z', from, b"my name was rejected", &hello)));
-    }
-    Ok(None)
+/// What came of the servers so far.
+#[derive(Default)]
+struct Tried {
+    any: bool,
+    /// One of them was not reached, or may say something else later.
+    is_doubtful: bool,
+    refusals: usize,
+    last: Option<Vec<u8>>,
 }
 
-/// The message; returns the record for it.
-fn hand_over(
-    session: &mut Session<TcpStream>,
-    from: &[u8],
+impl Tried {
+    fn refused(&mut self, record: Vec<u8>) {
+        self.is_doubtful |= !record.starts_with(b"D");
+        self.refusals += 1;
+        self.last = Some(record);
+    }
+
+    /// The record of the last server that refused. It is final only if all said so.
+    fn verdict(&mut self) -> Option<Vec<u8>> {
+        let mut record = self.last.take()?;
+        if self.is_doubtful
+            && let Some(letter) = record.first_mut()
+        {
+            *letter = b'Z';
+        }
+        Some(record)
+    }
+}
+
+/// Speaks with one server; `None`: it can not be reached. An error is one that no other server would change.
+fn talk(
+    host: &Host,
+    settings: &Settings,
+    table: &tcpto::Table,
     mail: &Mail,
     report: &mut Report,
-) -> Result<Vec<u8>, Dropped> {
-    // The length is only a hint for the size of the buffers.
-    let size = STDIN.metadata().map_or(0, |m| m.len());
-    let end = session.transact(&mail.sender, &mail.recipients, &mut STDIN.clone(), size, &mut |what| match what {
-        Recipient::Accepted => report.record(&[b"r"]),
-        Recipient::Refused(reply) => report.recipient_refused(from, reply),
-        Recipient::Unsendable => report.record(&[report::UNSENDABLE_RECIPIENT]),
-    })?;
-    let letter = |kind| if kind == Kind::Permanent { b'D' } else { b'Z' };
-    let record = match end {
-        // Without QUIT: the server would take it for a part of the message, which must not get an end.
-        End::Unreadable => return Ok(report::UNREADABLE.to_vec()),
-        End::Partial => return Ok(report::PARTIAL.to_vec()),
-        End::UnsendableSender => report::UNSENDABLE_SENDER.to_vec(),
-        End::Sender(reply) => report::connected(letter(reply.kind()), from, b"sender was rejected", &reply),
-        End::NoRecipients => [b"DGiving up on ", from, b".\n"].concat(),
-        End::Data(reply) => report::host(letter(reply.kind()), from, b"failed on DATA command", &reply),
-        End::Message(reply) if reply.kind() == Kind::Good => report::host(b'K', from, b"accepted message", &reply),
-        End::Message(reply) => report::host(letter(reply.kind()), from, b"failed after I sent the message", &reply),
+) -> Result<Option<Conversation>, Vec<u8>> {
+    let stream = |settings| match connect::connect(host.address, settings, table) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(NoConnection::Unreachable) => Ok(None),
+        Err(NoConnection::NotBound(address)) => Err(report::not_bound(address)),
     };
-    session.quit();
-    Ok(record)
+    let Some(first) = stream(settings)? else { return Ok(None) };
+    let said = converse(first, host, settings, mail, report);
+    let Conversation::OnlyWithoutTls(record) = said else { return Ok(Some(said)) };
+    // What was begun with TLS can not go on without it: once more from the start.
+    let clear = settings.without_tls();
+    match stream(&clear)? {
+        Some(again) => Ok(Some(converse(again, host, &clear, mail, report))),
+        None => Ok(Some(Conversation::NotServed(record))),
+    }
+}
+
+fn converse(stream: TcpStream, host: &Host, settings: &Settings, mail: &Mail, report: &mut Report) -> Conversation {
+    match settings.route.protocol {
+        Protocol::Smtp => smtp::converse(stream, host, settings, mail, report),
+        Protocol::Qmtp => qmtp::converse(stream, host, settings, mail, report),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_if_all_servers_refuse_for_good_it_is_final() {
+        for (records, unreached, want) in [
+            (&["Dno"][..], false, Some("Dno")),
+            (&["Dno", "Dnever"], false, Some("Dnever")),
+            (&["Zlater", "Dno"], false, Some("Zno")),
+            (&["Dno", "Zlater"], false, Some("Zlater")),
+            (&["Dno"], true, Some("Zno")),
+            (&[], true, None),
+        ] {
+            let mut tried = Tried { is_doubtful: unreached, ..Tried::default() };
+            records.iter().for_each(|r| tried.refused(r.as_bytes().to_vec()));
+            assert_eq!(tried.verdict(), want.map(|w| w.as_bytes().to_vec()), "{records:?}");
+        }
+    }
 }

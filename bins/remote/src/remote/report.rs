@@ -1,7 +1,8 @@
 //! The report: texts and records (smtp.md 9.3). The texts end up in the log and in bounces; other programs know them.
 
-use smtp::client::{Dropped, Kind, Reply, Why};
+use smtp::client::{Dropped, Kind, Reply, Unsendable, Why};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use sys::fd::STDOUT;
 
 /// Wrong arguments.
@@ -25,10 +26,26 @@ pub const NO_ADDRESS: &[u8] = b"DSorry, I couldn't find a mail exchanger or IP a
 /// The best mail exchanger is this host.
 pub const OURSELVES: &[u8] = b"DSorry. Although I'm listed as a best-preference MX or A for that host,\n\
     it isn't in my control/locals file, so I don't treat it as local. (#5.4.6)\n";
-/// The sender's address holds a line break.
-pub const UNSENDABLE_SENDER: &[u8] = b"DSorry, SMTP cannot carry a sender address with a line break. (#5.1.7)\n";
-/// A recipient's address does.
-pub const UNSENDABLE_RECIPIENT: &[u8] = b"hSorry, SMTP cannot carry a recipient address with a line break. (#5.1.3)\n";
+/// control/domainips names no address.
+pub const BAD_SOURCE: &[u8] = b"ZInvalid ipaddr in control/domainips (#4.3.0)\n";
+/// What a server of QMTP says is none.
+pub const NO_QMTP: &[u8] = b"ZRecipient did not talk proper QMTP (#4.3.0)\n";
+
+/// The sender's address can not be sent.
+pub fn unsendable_sender(why: Unsendable) -> &'static [u8] {
+    match why {
+        Unsendable::LineBreak => b"DSorry, SMTP cannot carry a sender address with a line break. (#5.1.7)\n",
+        Unsendable::NotAscii => b"DSorry, that server takes no international sender address. (#5.6.7)\n",
+    }
+}
+
+/// A recipient's address can not.
+pub fn unsendable_recipient(why: Unsendable) -> &'static [u8] {
+    match why {
+        Unsendable::LineBreak => b"hSorry, SMTP cannot carry a recipient address with a line break. (#5.1.3)\n",
+        Unsendable::NotAscii => b"hSorry, that server takes no international recipient address. (#5.6.7)\n",
+    }
+}
 
 /// From this size on, in bytes, records are written before the report is complete.
 const FLUSH: usize = 32768;
@@ -65,7 +82,10 @@ impl Report {
     /// The server does not take a recipient.
     pub fn recipient_refused(&mut self, from: &[u8], reply: &Reply) {
         let letter: &[u8] = if reply.kind() == Kind::Permanent { b"h" } else { b"s" };
-        self.record(&[letter, from, b" does not like recipient.\n", &said(reply)]);
+        // RFC 6647
+        let what: &[u8] =
+            if is_greylisting(reply) { b" probably greylisting.\n" } else { b" does not like recipient.\n" };
+        self.record(&[letter, from, what, &said(reply)]);
     }
 
     /// There is no such host.
@@ -77,6 +97,67 @@ impl Report {
     pub fn no_mail(&mut self, host: &[u8]) {
         self.record(&[b"DSorry, host ", &visible(host), b" does not accept mail. (#5.1.10)\n"]);
     }
+}
+
+fn is_greylisting(reply: &Reply) -> bool {
+    matches!(reply.code, 421 | 450)
+}
+
+/// Our address that is to be used can not be.
+pub fn not_bound(address: IpAddr) -> Vec<u8> {
+    format!("ZCan't bind to local ip address: {address}. (#4.3.0)\n").into_bytes()
+}
+
+/// A server does not greet as it should.
+pub fn not_greeted(from: &[u8], reply: &Reply) -> Vec<u8> {
+    match reply.kind() {
+        Kind::Permanent => connected(b'D', from, b"sender was rejected", reply),
+        _ if is_greylisting(reply) => connected(b'Z', from, b"greylisted", reply),
+        _ => connected(b'Z', from, b"greeting failed", reply),
+    }
+}
+
+/// A server refuses the sender.
+pub fn sender_refused(from: &[u8], reply: &Reply) -> Vec<u8> {
+    match reply.kind() {
+        Kind::Permanent => connected(b'D', from, b"sender was rejected", reply),
+        _ => connected(b'Z', from, b"sender was greylisted", reply),
+    }
+}
+
+/// A server refuses to take the message.
+pub fn data_refused(from: &[u8], reply: &Reply) -> Vec<u8> {
+    match reply.kind() {
+        Kind::Permanent => host(b'D', from, b"failed on DATA command", reply),
+        _ if reply.code == 451 => host(b'Z', from, b"message was greylisted", reply),
+        _ => host(b'Z', from, b"failed on DATA command", reply),
+    }
+}
+
+/// A server does not believe who we are. `what` is the mechanism, or what of it was refused.
+pub fn not_authenticated(from: &[u8], what: &str, reply: &Reply) -> Vec<u8> {
+    match reply.code {
+        432 => connected(b'D', from, b"password expired", reply),
+        534 => {
+            let but = format!("authentication mechanism too weak ({what})");
+            connected(b'Z', from, but.as_bytes(), reply)
+        }
+        _ => {
+            let but = format!("authentication was rejected ({what})");
+            connected(b'Z', from, but.as_bytes(), reply)
+        }
+    }
+}
+
+/// A server can not show that it is the right one, or asks for nonsense.
+pub fn not_believed(from: &[u8], what: &str) -> Vec<u8> {
+    let text = format!(" but it failed to authenticate itself ({what}). (#4.7.0)\n");
+    [b"ZConnected to ", from, text.as_bytes()].concat()
+}
+
+/// A server offers no authentication that is known here: mail must not go out without.
+pub fn no_mechanism(from: &[u8]) -> Vec<u8> {
+    [b"ZConnected to ", from, b" but no authentication was offered that is known. (#4.7.0)\n"].concat()
 }
 
 /// A record on a server that refuses to go on before the message is sent.
@@ -107,4 +188,83 @@ fn said(reply: &Reply) -> Vec<u8> {
 /// A host name for people: what is not visible ASCII becomes `?`.
 fn visible(host: &[u8]) -> Vec<u8> {
     host.iter().map(|&b| if b.is_ascii_graphic() { b } else { b'?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: u16) -> Reply {
+        Reply { code, text: format!("{code} x\n").into_bytes() }
+    }
+
+    /// The rows of spec/smtp.md 9.3 that quote a server, and 9.2 where a code decides.
+    #[test]
+    fn what_a_server_says_has_its_words() {
+        type Make = fn(&Reply) -> Vec<u8>;
+        const FROM: &[u8] = b"192.0.2.1";
+        let recipient: Make = |r| {
+            let mut report = Report::default();
+            report.recipient_refused(FROM, r);
+            report.out.strip_suffix(b"\0").unwrap().to_vec()
+        };
+        let greeting: Make = |r| not_greeted(FROM, r);
+        let sender: Make = |r| sender_refused(FROM, r);
+        let data: Make = |r| data_refused(FROM, r);
+        let auth: Make = |r| not_authenticated(FROM, "plain", r);
+        let rows: &[(Make, u16, &str)] = &[
+            (greeting, 554, "DConnected to 192.0.2.1 but sender was rejected."),
+            (greeting, 421, "ZConnected to 192.0.2.1 but greylisted."),
+            (greeting, 450, "ZConnected to 192.0.2.1 but greylisted."),
+            (greeting, 451, "ZConnected to 192.0.2.1 but greeting failed."),
+            (greeting, 221, "ZConnected to 192.0.2.1 but greeting failed."),
+            (greeting, 0, "ZConnected to 192.0.2.1 but greeting failed."),
+            (sender, 550, "DConnected to 192.0.2.1 but sender was rejected."),
+            (sender, 451, "ZConnected to 192.0.2.1 but sender was greylisted."),
+            (sender, 600, "ZConnected to 192.0.2.1 but sender was greylisted."),
+            (recipient, 550, "h192.0.2.1 does not like recipient."),
+            (recipient, 452, "s192.0.2.1 does not like recipient."),
+            (recipient, 421, "s192.0.2.1 probably greylisting."),
+            (recipient, 450, "s192.0.2.1 probably greylisting."),
+            (data, 554, "D192.0.2.1 failed on DATA command."),
+            (data, 451, "Z192.0.2.1 message was greylisted."),
+            (data, 452, "Z192.0.2.1 failed on DATA command."),
+            (data, 250, "Z192.0.2.1 failed on DATA command."),
+            (auth, 535, "ZConnected to 192.0.2.1 but authentication was rejected (plain)."),
+            (auth, 432, "DConnected to 192.0.2.1 but password expired."),
+            (auth, 534, "ZConnected to 192.0.2.1 but authentication mechanism too weak (plain)."),
+        ];
+        for (make, code, text) in rows {
+            let record = String::from_utf8(make(&reply(*code))).unwrap();
+            assert_eq!(record, format!("{text}\nRemote host said: {code} x\n"), "{code}");
+        }
+        let (accepted, tls) = (b"accepted message".as_slice(), b"TLS transmitted message accepted".as_slice());
+        assert!(host(b'K', FROM, accepted, &reply(250)).starts_with(b"K192.0.2.1 accepted message.\n"));
+        assert!(host(b'K', FROM, tls, &reply(250)).starts_with(b"K192.0.2.1 TLS transmitted message accepted.\n"));
+    }
+
+    #[test]
+    fn what_happens_without_a_servers_word() {
+        let drop = |critical, why| String::from_utf8(dropped(b"::1", Dropped { critical, why })).unwrap();
+        let rows = [
+            (drop(false, Why::Closed), "ZConnected to ::1 but connection died. (#4.4.2)\n"),
+            (drop(true, Why::Timeout), "ZConnected to ::1 but connection died. Possible duplicate! (#4.4.2)\n"),
+            (
+                drop(false, Why::OutOfStep),
+                "ZConnected to ::1 but its answers do not fit to what it was asked. (#4.5.0)\n",
+            ),
+        ];
+        for (got, want) in rows {
+            assert_eq!(got, want);
+        }
+        let bound = String::from_utf8(not_bound("192.0.2.1".parse().unwrap())).unwrap();
+        assert_eq!(bound, "ZCan't bind to local ip address: 192.0.2.1. (#4.3.0)\n");
+        assert_eq!(said(&Reply { code: 250, text: Vec::new() }), b"");
+        let mut report = Report::default();
+        report.no_such_host(b"a\xe9.test");
+        report.no_mail(b"b.test");
+        let want = b"DSorry, I couldn't find any host named a?.test. (#5.1.2)\n\0\
+            DSorry, host b.test does not accept mail. (#5.1.10)\n\0";
+        assert_eq!(report.out, want);
+    }
 }

@@ -1,0 +1,117 @@
+//! Connections to servers: plain ones, and those that another process speaks TLS over.
+
+use crate::hosts::Host;
+use crate::settings::Settings;
+use queue::tcpto;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use tunnel::{Failed, Failure, Request, Way};
+
+/// Why there is no connection.
+pub enum NoConnection {
+    /// The host is away, or known to time out.
+    Unreachable,
+    /// The address of ours that is to be used can not be.
+    NotBound(IpAddr),
+}
+
+/// Connects, unless the host is known to time out, and keeps that knowledge up to date.
+pub fn connect(to: IpAddr, settings: &Settings, table: &tcpto::Table) -> Result<TcpStream, NoConnection> {
+    let now = sys::time::now();
+    let seen = table.look(to, now, std::process::id());
+    if seen.skip {
+        return Err(NoConnection::Unreachable);
+    }
+    let peer = SocketAddr::new(to, settings.route.port);
+    let from = settings.source.address_for(&peer);
+    let connected = match from {
+        None => TcpStream::connect_timeout(&peer, settings.connect),
+        Some(_) => sys::socket::connect_from(from, peer, settings.connect).and_then(|stream| {
+            stream.set_nonblocking(false)?;
+            Ok(stream)
+        }),
+    };
+    if let (Some(from), Err(e)) = (from, &connected)
+        && e.kind() == io::ErrorKind::AddrNotAvailable
+    {
+        return Err(NoConnection::NotBound(from.ip()));
+    }
+    // The table is a help only: a failure to write it must not stop a delivery.
+    let _ = match &connected {
+        Err(e) if e.kind() == io::ErrorKind::TimedOut => table.timed_out(to, sys::time::now()),
+        _ if seen.known => table.reached(to),
+        _ => Ok(()),
+    };
+    let stream = connected.map_err(|_| NoConnection::Unreachable)?;
+    let set = stream.set_read_timeout(Some(settings.remote)).is_ok()
+        && stream.set_write_timeout(Some(settings.remote)).is_ok()
+        && stream.set_nodelay(true).is_ok();
+    if set { Ok(stream) } else { Err(NoConnection::Unreachable) }
+}
+
+/// A connection with time limits.
+pub enum Stream {
+    /// What is written is what goes over the wire.
+    Plain(TcpStream),
+    /// A process in between makes TLS of it.
+    Tls(UnixStream),
+}
+
+impl Stream {
+    /// Whether others can read along.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// Starts TLS as the settings demand. An error is the record for the message.
+    pub fn secure(self, host: &Host, settings: &Settings) -> Result<Stream, Vec<u8>> {
+        let request = request(host, settings);
+        let Stream::Plain(network) = self else { return Ok(self) };
+        let way = Way { program: &settings.tlsc, waiting: Some(Path::new(tunnel::DIRECTORY)) };
+        let opened = tunnel::open(&network, &request, way).and_then(|(stream, _)| {
+            let set = stream.set_read_timeout(Some(settings.remote));
+            let set = set.and_then(|()| stream.set_write_timeout(Some(settings.remote)));
+            set.map(|()| Stream::Tls(stream)).map_err(|_| Failed::from(Failure::Context))
+        });
+        opened.map_err(|failed| failed.record(&request))
+    }
+}
+
+/// The record for a server that is to speak TLS and does not offer it.
+pub fn not_offered(host: &Host, settings: &Settings) -> Vec<u8> {
+    Failed::from(Failure::NotOffered).record(&request(host, settings))
+}
+
+fn request(host: &Host, settings: &Settings) -> Request {
+    Request {
+        host: settings.route.host.clone(),
+        server: host.name.to_vec(),
+        peer: SocketAddr::new(host.address, settings.route.port),
+        policy: settings.policy.clone(),
+        credentials: settings.credentials.clone(),
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(s) => s.read(buf),
+            Stream::Tls(s) => s.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(s) => s.write(buf),
+            Stream::Tls(s) => s.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
