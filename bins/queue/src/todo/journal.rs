@@ -13,8 +13,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a message may stay unfinished before its files are made durable.
+/// How long a message may stay unfinished before its files are made durable: so long when nothing else gets finished, ...
 const PATIENCE: Duration = Duration::from_millis(300);
+/// ... which is to say within this time, ...
+const QUIET: Duration = Duration::from_millis(100);
+/// ... and so long on a busy host: its turn comes, and files for all that wait would only make the queue longer.
+const PATIENCE_BUSY: Duration = Duration::from_secs(3);
 /// What fails is tried again after this time.
 const SLEEP_SYSFAIL: Duration = Duration::from_secs(123);
 /// Messages made durable together: more share their syncs, but new mail waits meanwhile.
@@ -32,6 +36,25 @@ enum State {
     Leaving { finished: bool },
     /// qmail-clean could not; it is asked again later.
     Failed { finished: bool },
+}
+
+/// When a message is to be made durable.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    quiet: Instant,
+    busy: Instant,
+}
+
+impl Due {
+    fn at(now: Instant) -> Due {
+        Due { quiet: now, busy: now }
+    }
+
+    /// The moment it comes, if no message is finished until then.
+    fn instant(self, last_finished: Option<Instant>) -> Instant {
+        let quiet = last_finished.map_or(self.quiet, |l| self.quiet.max(l + QUIET));
+        quiet.min(self.busy)
+    }
 }
 
 /// A message of the journal.
@@ -56,8 +79,10 @@ pub struct Journal {
     held: usize,
     /// Messages that have got files since qmail-send was told of them.
     written: Vec<MessNum>,
-    /// When to look at a message again, in the order of time.
-    schedule: VecDeque<(Instant, MessNum)>,
+    /// When to look at a message again, in the order of time: quiet or not, and if it is quiet.
+    schedule: VecDeque<(Due, MessNum)>,
+    /// When a message was finished last.
+    last_finished: Option<Instant>,
     /// The same for those that failed.
     retries: VecDeque<(Instant, MessNum)>,
     unanswered: VecDeque<Request>,
@@ -74,6 +99,7 @@ impl Journal {
             held: 0,
             written: Vec::new(),
             schedule: VecDeque::new(),
+            last_finished: None,
             retries: VecDeque::new(),
             unanswered: VecDeque::new(),
             requests: Vec::new(),
@@ -95,13 +121,14 @@ impl Journal {
     pub fn add(&mut self, n: MessNum, unwritten: Option<Envelope>, now: Instant) {
         self.held += unwritten.as_ref().map_or(0, Envelope::size);
         self.messages.insert(n, Message { state: State::Open, unwritten });
-        self.schedule.push_back((now + PATIENCE, n));
+        self.schedule.push_back((Due { quiet: now + PATIENCE, busy: now + PATIENCE_BUSY }, n));
     }
 
     /// qmail-send has finished `n` and removed what it knew of info, local and remote. What it was not told of in time
     /// goes here, or is named if it can not be removed. The todo file goes before the message, for its number may be
     /// used again as soon as the message is gone.
-    pub fn finished(&mut self, n: MessNum) -> Result<(), PathBuf> {
+    pub fn finished(&mut self, n: MessNum, now: Instant) -> Result<(), PathBuf> {
+        self.last_finished = Some(now);
         let unwritten = self.messages.get_mut(&n).and_then(|m| m.unwritten.take());
         let removed = match unwritten {
             None => files::remove(self.layout, n),
@@ -121,7 +148,7 @@ impl Journal {
     /// Message `n` will not be finished soon.
     pub fn keep(&mut self, n: MessNum) {
         if self.is_open(n) {
-            self.schedule.push_front((Instant::now(), n));
+            self.schedule.push_front((Due::at(Instant::now()), n));
         }
     }
 
@@ -138,7 +165,7 @@ impl Journal {
     pub fn settle_all(&mut self) {
         self.settling = true;
         let now = Instant::now();
-        self.schedule = self.messages.keys().map(|&n| (now, n)).collect();
+        self.schedule = self.messages.keys().map(|&n| (Due::at(now), n)).collect();
         self.retries.clear();
     }
 
@@ -149,8 +176,8 @@ impl Journal {
 
     /// When [`Journal::commit`] will have something to do.
     pub fn next_due(&self) -> Option<Instant> {
-        let first = |list: &VecDeque<(Instant, MessNum)>| list.front().map(|f| f.0);
-        first(&self.schedule).into_iter().chain(first(&self.retries)).min()
+        let first = self.schedule.front().map(|f| f.0.instant(self.last_finished));
+        first.into_iter().chain(self.retries.front().map(|f| f.0)).min()
     }
 
     /// What is to be written to qmail-clean.
@@ -218,15 +245,7 @@ impl Journal {
     pub fn commit(&mut self, now: Instant) -> Vec<PathBuf> {
         let mut batch = Vec::new();
         while batch.len() < BATCH {
-            let due = |list: &VecDeque<(Instant, MessNum)>| list.front().is_some_and(|f| f.0 <= now);
-            let list = if due(&self.schedule) {
-                &mut self.schedule
-            } else if due(&self.retries) {
-                &mut self.retries
-            } else {
-                break;
-            };
-            let Some((_, n)) = list.pop_front() else { break };
+            let Some(n) = self.next(now) else { break };
             match self.messages.get(&n).map(|m| m.state) {
                 // A message may be scheduled twice: by its age, and because it has to wait.
                 Some(State::Open) if !batch.contains(&n) => batch.push(n),
@@ -235,6 +254,13 @@ impl Journal {
             }
         }
         if batch.is_empty() { Vec::new() } else { self.make_durable(&batch) }
+    }
+
+    /// Takes the next message that is due from the schedule or the retries.
+    fn next(&mut self, now: Instant) -> Option<MessNum> {
+        let last_finished = self.last_finished;
+        let due = self.schedule.pop_front_if(|f| f.0.instant(last_finished) <= now).map(|f| f.1);
+        due.or_else(|| self.retries.pop_front_if(|f| f.0 <= now).map(|f| f.1))
     }
 
     fn make_durable(&mut self, batch: &[MessNum]) -> Vec<PathBuf> {
@@ -326,7 +352,7 @@ mod tests {
         // Finished before its time: todo, then, once that is gone, the message.
         j.add(N, None, now);
         assert!(j.commit(now).is_empty() && j.take_requests().is_empty());
-        j.finished(N).unwrap();
+        j.finished(N, now).unwrap();
         assert!(j.has(N));
         assert_eq!(j.take_requests(), b"todo/46\0");
         assert_eq!(j.answer(b'+'), None);
@@ -339,7 +365,7 @@ mod tests {
         j.add(N, None, now);
         assert!(j.commit(now + PATIENCE).is_empty());
         assert_eq!(j.take_requests(), b"todo/46\0");
-        j.finished(N).unwrap();
+        j.finished(N, now).unwrap();
         assert!(j.take_requests().is_empty());
         j.answer(b'+');
         assert_eq!(j.take_requests(), b"foop/46\0");
@@ -350,7 +376,7 @@ mod tests {
         let envelope = || Some(Envelope { sender: b"s".to_vec(), lists: [b"Ta@b\0".to_vec(), Vec::new()] });
         j.add(N, envelope(), now);
         j.commit(now);
-        j.finished(N).unwrap();
+        j.finished(N, now).unwrap();
         assert_eq!((j.take_written(), j.held), (vec![], 0));
         j.answer(b'+');
         j.answer(b'+');
@@ -364,12 +390,27 @@ mod tests {
         assert_eq!(std::fs::read(&list).unwrap(), b"Ta@b\0");
         assert_eq!(std::fs::read(layout.info(N)).unwrap(), b"Fs\0");
         // qmail-send finished it before it heard of the files.
-        j.finished(N).unwrap();
+        j.finished(N, now).unwrap();
         assert!(!list.exists() && !layout.info(N).exists());
         j.answer(b'+');
         j.answer(b'+');
         assert_eq!(j.take_requests(), b"todo/46\0foop/46\0");
         assert!(j.is_settled());
+
+        // On a busy host it waits longer, but not for ever.
+        j.add(N, None, now);
+        let soon = now + PATIENCE;
+        j.finished(MessNum(1), soon).unwrap();
+        assert_eq!(j.next_due(), Some(soon + QUIET));
+        j.commit(soon);
+        assert_eq!(j.take_requests(), b"foop/1\0");
+        j.finished(MessNum(2), now + PATIENCE_BUSY).unwrap();
+        assert_eq!(j.next_due(), Some(now + PATIENCE_BUSY));
+        j.commit(now + PATIENCE_BUSY);
+        assert_eq!(j.take_requests(), b"foop/2\0todo/46\0");
+        (0..3).for_each(|_| assert_eq!(j.answer(b'+'), None));
+        assert!(j.is_settled());
+        let now = Instant::now() + PATIENCE_BUSY;
 
         // A write that fails is tried again later, and the todo file stays.
         std::fs::write(&list, "in the way").unwrap();
@@ -384,7 +425,7 @@ mod tests {
 
         // qmail-clean has trouble: it is asked again, and the message is not removed before todo is.
         j.add(N, None, now);
-        j.finished(N).unwrap();
+        j.finished(N, now).unwrap();
         j.take_requests();
         assert_eq!(j.answer(b'!').as_deref(), Some("todo/46"));
         assert!(j.has(N) && j.take_requests().is_empty());

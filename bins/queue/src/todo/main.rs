@@ -202,7 +202,7 @@ impl Todo {
     }
 
     fn finished(&mut self, n: MessNum) {
-        if let Err(file) = self.journal.finished(n) {
+        if let Err(file) = self.journal.finished(n, Instant::now()) {
             let file = file.to_string_lossy().into_owned();
             self.log(&[b"warning: unable to unlink ", file.as_bytes(), b"\n"]);
         }
