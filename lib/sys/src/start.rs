@@ -6,6 +6,7 @@
 
 use crate::Exit;
 use std::ffi::{CStr, c_char, c_int};
+use std::io::Write;
 
 /// The arguments after argv[0]; they live as long as the process.
 pub type Args = Vec<&'static [u8]>;
@@ -104,6 +105,30 @@ fn is_null(n: c_int) -> bool {
 /// A panic is a bug: one line on fd 2, no backtrace whatever the environment says; then the process aborts, which
 /// every parent in the system takes for a temporary failure.
 fn report_bug(info: &std::panic::PanicHookInfo<'_>) {
-    let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+    report_bug_at(info.location());
+}
+
+fn report_bug_at(place: Option<&std::panic::Location<'_>>) {
+    let place = place.map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
     crate::error::complain(&[b"fatal: internal bug at ", place.as_bytes()]);
+}
+
+/// What lib/sys/last-words.rs calls on a panic where it stands in for the standard library's.
+#[unsafe(no_mangle)]
+fn quoll_panicked(info: &core::panic::PanicInfo<'_>) -> ! {
+    report_bug_at(info.location());
+    std::process::abort()
+}
+
+/// The same when there is no more memory; so none is asked for here.
+#[unsafe(no_mangle)]
+fn quoll_out_of_memory() -> ! {
+    let mut line = [0; 160];
+    let room = line.len();
+    let mut rest = &mut line[..];
+    // A name too long for the line is cut.
+    let _ = rest.write_all(program_name()).and_then(|()| rest.write_all(b": fatal: out of memory\n"));
+    let used = room - rest.len();
+    let _ = crate::fd::write_all(2, line.get(..used).unwrap_or_default());
+    std::process::abort()
 }
