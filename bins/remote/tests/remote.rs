@@ -254,3 +254,81 @@ fn r6_a_server_that_hangs_up_is_reported() {
     assert_eq!(records, ["ZConnected to 127.0.0.1 but connection died. (#4.4.2)\n"]);
     server.join().unwrap();
 }
+
+/// Serves QMTP once: reads the whole message, `wire`, and answers. Returns the port.
+fn qmtp_server(wire: &'static [u8], answers: &'static [u8]) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = vec![0; wire.len()];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(wire));
+        stream.write_all(answers).unwrap();
+    });
+    (port, serving)
+}
+
+#[test]
+fn mail_goes_by_qmtp_where_qmtproutes_says_so() {
+    const WIRE: &[u8] = b"4:\nx\ry,3:s@b,15:3:r@a,3:u@a,0:,,";
+    let giving_up = "DGiving up on 127.0.0.1\n";
+    let rows: &[(&[u8], &[&str])] = &[
+        (
+            b"3:Kok,6:K ok 2,6:Kok it,",
+            &["rqmtp: ok\n", "rqmtp: ok 2\n", "rqmtp: ok it\n", "KAll received okay by 127.0.0.1\n"],
+        ),
+        (b"3:Kok,3:Dno,6:Zlater,", &["rqmtp: ok\n", "hqmtp: no\n", "sqmtp: later\n", "KReceived okay by 127.0.0.1\n"]),
+        (b"3:Dno,3:Dno,2:Zx,", &["hqmtp: no\n", "hqmtp: no\n", "sqmtp: x\n", giving_up]),
+        (b"what?", &["ZRecipient did not talk proper QMTP (#4.3.0)\n"]),
+        (b"", &["ZConnected to 127.0.0.1 but connection died. Possible duplicate! (#4.4.2)\n"]),
+        (
+            b"3:Kok,",
+            &[
+                "rqmtp: ok\n",
+                "sConnected to 127.0.0.1 but connection died. Possible duplicate! (#4.4.2)\n",
+                "sConnected to 127.0.0.1 but connection died. Possible duplicate! (#4.4.2)\n",
+                "KReceived okay by 127.0.0.1\n",
+            ],
+        ),
+    ];
+    for (answers, want) in rows {
+        let home = home();
+        let (port, serving) = qmtp_server(WIRE, answers);
+        control(home.path(), "qmtproutes", &format!("a.test:127.0.0.1;{port}\n"));
+        let args = ["a.test", "s@b", "r@a", "u@a", ""];
+        // A last line without its end is no trouble here, nor is a CR.
+        let records = remote(home.path(), &args, message(home.path(), b"x\ry"));
+        assert_eq!(records, *want, "{}", answers.escape_ascii());
+        serving.join().unwrap();
+    }
+    // TLS that must be can not be had on this port.
+    let home = home();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    control(home.path(), "qmtproutes", &format!("a.test:127.0.0.1;{port}\n"));
+    control(home.path(), "tlsdestinations", "-*:\n");
+    let records = remote(home.path(), &["a.test", "s@b", "r@a"], message(home.path(), b"x\n"));
+    assert_eq!(records, ["Z I wasn't able to negotiate a TLS connection with: 127.0.0.1. (#4.4.1)\n"]);
+}
+
+#[test]
+fn a_sending_domain_comes_from_its_own_address_by_its_own_name() {
+    let home = home();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    control(home.path(), "domainips", "b.test:127.0.0.9|name.test\nc.test:192.0.2.1\nd.test:nowhere\n");
+    let server = std::thread::spawn(move || {
+        let (mut stream, from) = listener.accept().unwrap();
+        stream.write_all(b"220 x\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        (from.ip().to_string(), line)
+    });
+    let send = |sender: &str| remote(home.path(), &["a.test", sender, "r@a.test"], Stdio::null());
+    send("s@b.test");
+    assert_eq!(server.join().unwrap(), ("127.0.0.9".to_string(), "EHLO name.test\r\n".to_string()));
+    assert_eq!(send("s@c.test"), ["ZCan't bind to local ip address: 192.0.2.1. (#4.3.0)\n"]);
+    assert_eq!(send("s@d.test"), ["ZInvalid ipaddr in control/domainips (#4.3.0)\n"]);
+}
