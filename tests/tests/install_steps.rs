@@ -159,13 +159,12 @@ fn with_settings(settings: &[(&str, &str)]) -> tempfile::TempDir {
     let mut cp = Command::new("cp");
     cp.arg("-a").args(files.map(|f| sources().join(f))).arg(copy.path());
     assert!(cp.status().unwrap().success());
-    fs::create_dir_all(copy.path().join("bins/ucspi")).unwrap();
-    let scripts = Command::new("cp")
-        .arg("-a")
-        .arg(sources().join("bins/ucspi/scripts"))
-        .arg(copy.path().join("bins/ucspi"))
-        .status();
-    assert!(scripts.unwrap().success());
+    for stage in ["bins/ucspi", "bins/ucspi-ssl"] {
+        fs::create_dir_all(copy.path().join(stage)).unwrap();
+        let scripts = sources().join(stage).join("scripts");
+        let copied = Command::new("cp").arg("-a").arg(scripts).arg(copy.path().join(stage)).status();
+        assert!(copied.unwrap().success());
+    }
     for (name, value) in settings {
         fs::write(copy.path().join("conf").join(name), value).unwrap();
     }
