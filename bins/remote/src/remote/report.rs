@@ -82,10 +82,7 @@ impl Report {
     /// The server does not take a recipient.
     pub fn recipient_refused(&mut self, from: &[u8], reply: &Reply) {
         let letter: &[u8] = if reply.kind() == Kind::Permanent { b"h" } else { b"s" };
-        // RFC 6647
-        let what: &[u8] =
-            if is_greylisting(reply) { b" probably greylisting.\n" } else { b" does not like recipient.\n" };
-        self.record(&[letter, from, what, &said(reply)]);
+        self.record(&[letter, from, b" does not like recipient.\n", &said(reply)]);
     }
 
     /// There is no such host.
@@ -99,39 +96,29 @@ impl Report {
     }
 }
 
-fn is_greylisting(reply: &Reply) -> bool {
-    matches!(reply.code, 421 | 450)
-}
-
 /// Our address that is to be used can not be.
 pub fn not_bound(address: IpAddr) -> Vec<u8> {
     format!("ZCan't bind to local ip address: {address}. (#4.3.0)\n").into_bytes()
 }
 
-/// A server does not greet as it should.
+/// The letter of a refusal: for good or for now.
+pub fn letter(reply: &Reply) -> u8 {
+    if reply.kind() == Kind::Permanent { b'D' } else { b'Z' }
+}
+
+/// A server does not greet as it should: a temporary matter, whatever it says, as it knows nothing of the mail yet.
 pub fn not_greeted(from: &[u8], reply: &Reply) -> Vec<u8> {
-    match reply.kind() {
-        Kind::Permanent => connected(b'D', from, b"sender was rejected", reply),
-        _ if is_greylisting(reply) => connected(b'Z', from, b"greylisted", reply),
-        _ => connected(b'Z', from, b"greeting failed", reply),
-    }
+    connected(b'Z', from, b"greeting failed", reply)
 }
 
 /// A server refuses the sender.
 pub fn sender_refused(from: &[u8], reply: &Reply) -> Vec<u8> {
-    match reply.kind() {
-        Kind::Permanent => connected(b'D', from, b"sender was rejected", reply),
-        _ => connected(b'Z', from, b"sender was greylisted", reply),
-    }
+    connected(letter(reply), from, b"sender was rejected", reply)
 }
 
 /// A server refuses to take the message.
 pub fn data_refused(from: &[u8], reply: &Reply) -> Vec<u8> {
-    match reply.kind() {
-        Kind::Permanent => host(b'D', from, b"failed on DATA command", reply),
-        _ if reply.code == 451 => host(b'Z', from, b"message was greylisted", reply),
-        _ => host(b'Z', from, b"failed on DATA command", reply),
-    }
+    host(letter(reply), from, b"failed on DATA command", reply)
 }
 
 /// A server does not believe who we are. `what` is the mechanism, or what of it was refused.
@@ -198,7 +185,7 @@ mod tests {
         Reply { code, text: format!("{code} x\n").into_bytes() }
     }
 
-    /// The rows of spec/smtp.md 9.3 that quote a server, and 9.2 where a code decides.
+    /// The rows of spec/smtp.md 9.3 that quote a server, in the words that were recorded from qmail.
     #[test]
     fn what_a_server_says_has_its_words() {
         type Make = fn(&Reply) -> Vec<u8>;
@@ -213,21 +200,20 @@ mod tests {
         let data: Make = |r| data_refused(FROM, r);
         let auth: Make = |r| not_authenticated(FROM, "plain", r);
         let rows: &[(Make, u16, &str)] = &[
-            (greeting, 554, "DConnected to 192.0.2.1 but sender was rejected."),
-            (greeting, 421, "ZConnected to 192.0.2.1 but greylisted."),
-            (greeting, 450, "ZConnected to 192.0.2.1 but greylisted."),
+            (greeting, 554, "ZConnected to 192.0.2.1 but greeting failed."),
+            (greeting, 421, "ZConnected to 192.0.2.1 but greeting failed."),
             (greeting, 451, "ZConnected to 192.0.2.1 but greeting failed."),
             (greeting, 221, "ZConnected to 192.0.2.1 but greeting failed."),
             (greeting, 0, "ZConnected to 192.0.2.1 but greeting failed."),
             (sender, 550, "DConnected to 192.0.2.1 but sender was rejected."),
-            (sender, 451, "ZConnected to 192.0.2.1 but sender was greylisted."),
-            (sender, 600, "ZConnected to 192.0.2.1 but sender was greylisted."),
+            (sender, 451, "ZConnected to 192.0.2.1 but sender was rejected."),
+            (sender, 600, "ZConnected to 192.0.2.1 but sender was rejected."),
             (recipient, 550, "h192.0.2.1 does not like recipient."),
             (recipient, 452, "s192.0.2.1 does not like recipient."),
-            (recipient, 421, "s192.0.2.1 probably greylisting."),
-            (recipient, 450, "s192.0.2.1 probably greylisting."),
+            (recipient, 421, "s192.0.2.1 does not like recipient."),
+            (recipient, 450, "s192.0.2.1 does not like recipient."),
             (data, 554, "D192.0.2.1 failed on DATA command."),
-            (data, 451, "Z192.0.2.1 message was greylisted."),
+            (data, 451, "Z192.0.2.1 failed on DATA command."),
             (data, 452, "Z192.0.2.1 failed on DATA command."),
             (data, 250, "Z192.0.2.1 failed on DATA command."),
             (auth, 535, "ZConnected to 192.0.2.1 but authentication was rejected (plain)."),

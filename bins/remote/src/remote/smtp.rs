@@ -5,7 +5,7 @@ use crate::hosts::Host;
 use crate::report::{self, Report};
 use crate::settings::Settings;
 use crate::{Conversation, Mail};
-use smtp::client::{Dropped, End, Envelope, Kind, Login, Recipient, Reply, Session, Why};
+use smtp::client::{Dropped, End, Envelope, Kind, Login, Recipient, Session, Why};
 use std::io::{self, Read};
 use std::net::TcpStream;
 use sys::fd::STDIN;
@@ -92,7 +92,7 @@ fn hello(session: &mut Session<Stream>, from: &[u8], settings: &Settings) -> Res
     if reply.code == 250 {
         return Ok(());
     }
-    Err(refused(session, report::connected(letter(&reply), from, b"my name was rejected", &reply)))
+    Err(refused(session, report::connected(b'Z', from, b"my name was rejected", &reply)))
 }
 
 /// STARTTLS, if it is offered; then everything begins anew.
@@ -125,10 +125,6 @@ fn start_tls(
     let mut session = Session::new(secured, settings.remote);
     hello(&mut session, from, settings)?;
     Ok(session)
-}
-
-fn letter(reply: &Reply) -> u8 {
-    if reply.kind() == Kind::Permanent { b'D' } else { b'Z' }
 }
 
 /// The message; returns the record for it.
@@ -167,7 +163,7 @@ fn hand_over(
                 if session.stream().is_tls() { b"TLS transmitted message accepted" } else { b"accepted message" };
             report::host(b'K', from, how, &reply)
         }
-        End::Message(reply) => report::host(letter(&reply), from, b"failed after I sent the message", &reply),
+        End::Message(reply) => report::host(report::letter(&reply), from, b"failed after I sent the message", &reply),
     };
     session.quit();
     Ok(record)
