@@ -233,6 +233,18 @@ fn s23_a_wrong_password_takes_five_seconds() {
     assert!(log.ends_with(" Reject::AUTH::plain P:SMTP S:192.0.2.1:client.test H: ?~ 'joe'\n"));
 }
 
+/// Whether it closed descriptor 3 before or after the server wrote to it.
+#[test]
+fn a_checker_that_does_not_listen_is_judged_by_its_end() {
+    let home = Home::new();
+    home.program("check", "exec 3<&-; sleep 0.2; exit 0");
+    for _ in 0..3 {
+        let mut smtpd = home.smtpd(&[("SMTPAUTH", "")]);
+        let (replies, _, _) = play(smtpd.arg(home.path("bin/check")).arg("true"), &format!("{JOE}QUIT\r\n"));
+        assert_eq!(replies[1..], ["235 ok, go ahead (#2.0.0)", "221 mx.test"]);
+    }
+}
+
 #[test]
 fn a_scram_conversation_runs_over_descriptors_3_and_4() {
     let home = Home::new();
