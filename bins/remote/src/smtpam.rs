@@ -17,14 +17,13 @@ mod source;
 use control::{Controls, Unreadable};
 use smtp::client::{Asked, Dropped, Kind, Reply, Session};
 use source::Source;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 use sys::fd::Fd;
 use sys::{Exit, fd, process, signal};
-use tunnel::{Credentials, Failed, Failure, Level, Policy, Request, Way};
+use tunnel::{Credentials, Failed, Failure, Level, Policy, Request, Stream, Way};
 
 /// All that fd 3 may hold (bytes).
 const INPUT_MAX: usize = 512;
@@ -228,11 +227,11 @@ impl From<Dropped> for Begun {
 
 /// Connection, greeting, name and TLS.
 fn begin(setting: &Setting, address: IpAddr, from: &[u8]) -> Result<Session<Stream>, Begun> {
-    let mut stream = Stream::connect(setting, address).map_err(Begun::Not)?;
+    let mut stream = connect(setting, address).map_err(Begun::Not)?;
     if setting.starts_with_tls() {
-        stream = stream.secure(setting, address).map_err(Begun::Not)?;
+        stream = secure(stream, setting, address).map_err(Begun::Not)?;
     }
-    let is_secure = matches!(stream, Stream::Tls(_));
+    let is_secure = stream.is_tls();
     let mut session = Session::new(stream, setting.remote);
     let greeting = session.greeting()?;
     if greeting.code != 220 {
@@ -252,7 +251,7 @@ fn begin(setting: &Setting, address: IpAddr, from: &[u8]) -> Result<Session<Stre
     if reply.code != 220 {
         return Err(refused(session, connected(from, b"STARTTLS was rejected", &reply)));
     }
-    let stream = session.into_stream().secure(setting, address).map_err(Begun::Not)?;
+    let stream = secure(session.into_stream(), setting, address).map_err(Begun::Not)?;
     hello(Session::new(stream, setting.remote), setting, from)
 }
 
@@ -276,62 +275,28 @@ fn connected(from: &[u8], but: &[u8], reply: &Reply) -> Vec<u8> {
     [letter, b"Connected to ", from, b" but ", but, b".\n", said, &reply.text].concat()
 }
 
-/// A connection with time limits.
-enum Stream {
-    Plain(TcpStream),
-    /// A process in between makes TLS of it.
-    Tls(UnixStream),
-}
-
-impl Stream {
-    fn connect(setting: &Setting, address: IpAddr) -> Result<Stream, Vec<u8>> {
-        let peer = SocketAddr::new(address, setting.port);
-        let from = setting.source.address_for(&peer);
-        let stream = sys::socket::connect_from(from, peer, setting.connect).map_err(|e| match from {
-            Some(from) if e.kind() == io::ErrorKind::AddrNotAvailable => {
-                format!("ZCan't bind to local ip address: {}. (#4.3.0)\n", from.ip()).into_bytes()
-            }
-            _ => NO_CONNECTION.to_vec(),
-        })?;
-        let set = stream.set_nonblocking(false);
-        let set = set.and_then(|()| stream.set_read_timeout(Some(setting.remote)));
-        set.and_then(|()| stream.set_write_timeout(Some(setting.remote))).map_err(|_| NO_RESOURCES)?;
-        Ok(Stream::Plain(stream))
-    }
-
-    /// Starts TLS as the settings demand.
-    fn secure(self, setting: &Setting, address: IpAddr) -> Result<Stream, Vec<u8>> {
-        let Stream::Plain(network) = self else { return Ok(self) };
-        let request = setting.request(address);
-        // None waits for another connection: there is no directory that would be this user's.
-        let opened = tunnel::open(&network, &request, Way { program: &setting.tlsc, waiting: None });
-        let (stream, _) = opened.map_err(|failed| failed.record(&request))?;
-        let set = stream.set_read_timeout(Some(setting.remote));
-        set.and_then(|()| stream.set_write_timeout(Some(setting.remote))).map_err(|_| NO_RESOURCES)?;
-        Ok(Stream::Tls(stream))
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(s) => s.read(buf),
-            Stream::Tls(s) => s.read(buf),
+/// Connects, with time limits.
+fn connect(setting: &Setting, address: IpAddr) -> Result<Stream, Vec<u8>> {
+    let peer = SocketAddr::new(address, setting.port);
+    let from = setting.source.address_for(&peer);
+    let stream = sys::socket::connect_from(from, peer, setting.connect).map_err(|e| match from {
+        Some(from) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+            format!("ZCan't bind to local ip address: {}. (#4.3.0)\n", from.ip()).into_bytes()
         }
-    }
+        _ => NO_CONNECTION.to_vec(),
+    })?;
+    let set = stream.set_nonblocking(false);
+    let set = set.and_then(|()| stream.set_read_timeout(Some(setting.remote)));
+    set.and_then(|()| stream.set_write_timeout(Some(setting.remote))).map_err(|_| NO_RESOURCES)?;
+    Ok(Stream::Plain(stream))
 }
 
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(s) => s.write(buf),
-            Stream::Tls(s) => s.write(buf),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Starts TLS as the settings demand.
+fn secure(stream: Stream, setting: &Setting, address: IpAddr) -> Result<Stream, Vec<u8>> {
+    let request = setting.request(address);
+    // None waits for another connection: there is no directory that would be this user's.
+    let way = Way { program: &setting.tlsc, waiting: None };
+    stream.secure(&request, way, setting.remote).map_err(|failed| failed.record(&request))
 }
 
 #[cfg(test)]

@@ -29,9 +29,9 @@ use tls::client::{Certificate, Client, Demands, NameCheck, Trust};
 use tls::facts::{self, Peer};
 use tls::pem;
 use tls::pump::{self, Inner};
-use ucspi::client::{self, Options};
+use ucspi::client::{self, Options, Reason};
 use ucspi::ends::Names;
-use ucspi::{Ends, Misuse, Verbosity, ends};
+use ucspi::{Misuse, Verbosity, ends};
 use zeroize::Zeroizing;
 
 /// Those of tcpclient, and those about TLS.
@@ -95,8 +95,7 @@ impl<'a> Ours<'a> {
 
 /// The digits at the start; 0 without any, as ever.
 fn number(text: &[u8]) -> u64 {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit());
-    digits.fold(0, |n: u64, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0'))).min(SECS_MAX)
+    control::leading_number(text).unwrap_or(0).min(SECS_MAX)
 }
 
 fn run(args: sys::start::Args) -> Exit {
@@ -135,9 +134,6 @@ fn run(args: sys::start::Args) -> Exit {
     }
 }
 
-/// Why there will be no program; `None` if it was told already.
-type Reason = Option<Vec<u8>>;
-
 fn failed(what: &str, e: &io::Error) -> Reason {
     Some(format!("{what}: {}", text(e)).into_bytes())
 }
@@ -150,27 +146,8 @@ fn work(options: &Options<'_>, ours: &Ours<'_>) -> Result<Exit, Reason> {
     let client = client.map_err(|e| Some(e.text()))?;
     drop(password);
     let dns = Resolver::new();
-    let stream = client::connect(options, &dns, &mut |line| {
-        if options.verbosity > Verbosity::Nothing {
-            complain(&[line]);
-        }
-    })?;
-    let local = stream.local_addr().map_err(|e| failed("unable to get local address", &e))?;
+    let (stream, ends) = client::begin(options, &dns, &mut |line| complain(&[line]))?;
     let remote = stream.peer_addr().map_err(|e| failed("unable to get remote address", &e))?;
-    let mut ends = Ends::new(options.as_ipv6, remote, local);
-    if options.verbosity == Verbosity::All {
-        complain(&[b"connected to ", &ends.remote_ip, format!(" port {}", remote.port()).as_bytes()]);
-    }
-    match options.local_name {
-        Some(name) => ends.local_host = Some(name.to_vec()),
-        None => ends.look_up_local_host(&dns),
-    }
-    if options.remote_host {
-        ends.look_up_remote_host(&dns, false);
-    }
-    if options.remote_info {
-        ends.ask_remote_info(options.ident_secs);
-    }
     let session = client.connect(options.host, remote.ip()).map_err(|e| Some(e.text()))?;
     let mut session = Connection::Client(session);
     let limit = options.rounds.iter().sum();

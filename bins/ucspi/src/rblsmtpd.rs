@@ -121,8 +121,7 @@ impl<'a> Options<'a> {
 
 /// The number at the beginning, 0 without one, as the classic scanner has it.
 fn number(text: &[u8]) -> u64 {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit());
-    digits.fold(0, |n: u64, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0'))).min(SECS_MAX)
+    control::leading_number(text).unwrap_or(0).min(SECS_MAX)
 }
 
 /// What becomes of the client.

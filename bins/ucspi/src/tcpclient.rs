@@ -18,9 +18,9 @@ use sys::Exit;
 use sys::env::Env;
 use sys::error::{complain, text};
 use sys::spawn::Program;
-use ucspi::client::{self, Options};
+use ucspi::client::{self, Options, Reason};
 use ucspi::ends::Names;
-use ucspi::{Ends, Misuse, Verbosity, ends};
+use ucspi::{Misuse, Verbosity, ends};
 
 /// Shown when the command line can not be understood.
 const USAGE: &[u8] = b"usage: tcpclient [ -46hHrRdDqQv ] [ -i localip ] [ -p localport ] [ -T timeoutconn ] \
@@ -55,37 +55,10 @@ fn run(args: sys::start::Args) -> Exit {
     Exit::TEMPORARY
 }
 
-/// Why there will be no program; `None` if it was told already.
-type Reason = Option<Vec<u8>>;
-
-fn failed(what: &str, e: &io::Error) -> Reason {
-    Some(format!("{what}: {}", text(e)).into_bytes())
-}
-
 /// Connects, finds out what the options want to be known, and becomes the program.
 fn work(options: &Options<'_>) -> Result<std::convert::Infallible, Reason> {
     let dns = Resolver::new();
-    let stream = client::connect(options, &dns, &mut |line| {
-        if options.verbosity > Verbosity::Nothing {
-            complain(&[line]);
-        }
-    })?;
-    let local = stream.local_addr().map_err(|e| failed("unable to get local address", &e))?;
-    let remote = stream.peer_addr().map_err(|e| failed("unable to get remote address", &e))?;
-    let mut ends = Ends::new(options.as_ipv6, remote, local);
-    if options.verbosity == Verbosity::All {
-        complain(&[b"connected to ", &ends.remote_ip, format!(" port {}", remote.port()).as_bytes()]);
-    }
-    match options.local_name {
-        Some(name) => ends.local_host = Some(name.to_vec()),
-        None => ends.look_up_local_host(&dns),
-    }
-    if options.remote_host {
-        ends.look_up_remote_host(&dns, false);
-    }
-    if options.remote_info {
-        ends.ask_remote_info(options.ident_secs);
-    }
+    let (stream, ends) = client::begin(options, &dns, &mut |line| complain(&[line]))?;
     let env = ends.environment(&ends::without_variables(Env::inherit()), Names::Tcp);
     let name = options.program.first().copied().unwrap_or_default();
     let error = match program(options.program, &stream, env) {

@@ -17,6 +17,7 @@ mod keys;
 mod open;
 mod policy;
 mod request;
+mod stream;
 
 pub use certs::Credentials;
 pub use failure::{Failed, Failure};
@@ -24,3 +25,4 @@ pub use keys::{suffixes, value_of};
 pub use open::{DIRECTORY, HANDSHAKE_SECS, Way, open};
 pub use policy::{Level, Malformed, Policy};
 pub use request::{ANSWER_MAX, Agreed, Garbled, OTHER, REQUEST_MAX, Request, TAKEN};
+pub use stream::Stream;

@@ -3,5 +3,5 @@
 mod connect;
 mod options;
 
-pub use connect::connect;
+pub use connect::{Reason, begin};
 pub use options::{LETTERS, Options, parse_ip};

@@ -3,11 +3,10 @@
 use crate::hosts::Host;
 use crate::settings::Settings;
 use queue::tcpto;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use tunnel::{Failed, Failure, Request, Way};
+use tunnel::{Failed, Failure, Request, Stream, Way};
 
 /// Why there is no connection.
 pub enum NoConnection {
@@ -51,32 +50,11 @@ pub fn connect(to: IpAddr, settings: &Settings, table: &tcpto::Table) -> Result<
     if set { Ok(stream) } else { Err(NoConnection::Unreachable) }
 }
 
-/// A connection with time limits.
-pub enum Stream {
-    /// What is written is what goes over the wire.
-    Plain(TcpStream),
-    /// A process in between makes TLS of it.
-    Tls(UnixStream),
-}
-
-impl Stream {
-    /// Whether others can read along.
-    pub fn is_tls(&self) -> bool {
-        matches!(self, Stream::Tls(_))
-    }
-
-    /// Starts TLS as the settings demand. An error is the record for the message.
-    pub fn secure(self, host: &Host, settings: &Settings) -> Result<Stream, Vec<u8>> {
-        let request = request(host, settings);
-        let Stream::Plain(network) = self else { return Ok(self) };
-        let way = Way { program: &settings.tlsc, waiting: Some(Path::new(tunnel::DIRECTORY)) };
-        let opened = tunnel::open(&network, &request, way).and_then(|(stream, _)| {
-            let set = stream.set_read_timeout(Some(settings.remote));
-            let set = set.and_then(|()| stream.set_write_timeout(Some(settings.remote)));
-            set.map(|()| Stream::Tls(stream)).map_err(|_| Failed::from(Failure::Context))
-        });
-        opened.map_err(|failed| failed.record(&request))
-    }
+/// Starts TLS as the settings demand. An error is the record for the message.
+pub fn secure(stream: Stream, host: &Host, settings: &Settings) -> Result<Stream, Vec<u8>> {
+    let request = request(host, settings);
+    let way = Way { program: &settings.tlsc, waiting: Some(Path::new(tunnel::DIRECTORY)) };
+    stream.secure(&request, way, settings.remote).map_err(|failed| failed.record(&request))
 }
 
 /// The record for a server that is to speak TLS and does not offer it.
@@ -91,27 +69,5 @@ fn request(host: &Host, settings: &Settings) -> Request {
         peer: SocketAddr::new(host.address, settings.route.port),
         policy: settings.policy.clone(),
         credentials: settings.credentials.clone(),
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(s) => s.read(buf),
-            Stream::Tls(s) => s.read(buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(s) => s.write(buf),
-            Stream::Tls(s) => s.write(buf),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

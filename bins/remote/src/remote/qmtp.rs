@@ -1,6 +1,6 @@
 //! The delivery by QMTP (spec/smtp.md 9.7).
 
-use crate::connect::{Stream, not_offered};
+use crate::connect::{not_offered, secure};
 use crate::hosts::Host;
 use crate::report::{self, Report};
 use crate::settings::Settings;
@@ -10,13 +10,14 @@ use qmtp::client::{Answer, NotSent, answer, send};
 use smtp::client::{Dropped, Why};
 use std::net::TcpStream;
 use sys::fd::STDIN;
+use tunnel::Stream;
 
 /// Hands the message over.
 pub fn converse(stream: TcpStream, host: &Host, settings: &Settings, mail: &Mail, report: &mut Report) -> Conversation {
     let from = host.address.to_string().into_bytes();
     let mut stream = Stream::Plain(stream);
     if settings.starts_with_tls() {
-        stream = match stream.secure(host, settings) {
+        stream = match secure(stream, host, settings) {
             Ok(stream) => stream,
             Err(record) => return Conversation::NotServed(record),
         };

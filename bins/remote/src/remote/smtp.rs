@@ -1,6 +1,6 @@
 //! The dialogue by SMTP, from greeting to QUIT (spec/smtp.md 9.2).
 
-use crate::connect::{Stream, not_offered};
+use crate::connect::{not_offered, secure};
 use crate::hosts::Host;
 use crate::report::{self, Report};
 use crate::settings::Settings;
@@ -9,6 +9,7 @@ use smtp::client::{Dropped, End, Envelope, Kind, Login, Recipient, Session, Why}
 use std::io::{self, Read};
 use std::net::TcpStream;
 use sys::fd::STDIN;
+use tunnel::Stream;
 
 /// How far the newest Received field is looked for (bytes).
 const TRACE_MAX: usize = 8192;
@@ -57,7 +58,7 @@ fn refused(session: &mut Session<Stream>, record: Vec<u8>) -> Begun {
 fn begin(stream: TcpStream, host: &Host, from: &[u8], settings: &Settings) -> Result<Session<Stream>, Begun> {
     let mut stream = Stream::Plain(stream);
     if settings.starts_with_tls() {
-        stream = stream.secure(host, settings).map_err(|record| Begun::Not(Conversation::NotServed(record)))?;
+        stream = secure(stream, host, settings).map_err(|record| Begun::Not(Conversation::NotServed(record)))?;
     }
     let starts_with_tls = stream.is_tls();
     let mut session = Session::new(stream, settings.remote);
@@ -116,7 +117,7 @@ fn start_tls(
             false => Err(refused(&mut session, report::connected(b'Z', from, b"STARTTLS was rejected", &reply))),
         };
     }
-    let secured = session.into_stream().secure(host, settings).map_err(|record| {
+    let secured = secure(session.into_stream(), host, settings).map_err(|record| {
         Begun::Not(match settings.may_fall_back {
             true => Conversation::OnlyWithoutTls(record),
             false => Conversation::NotServed(record),

@@ -91,8 +91,7 @@ impl<'a> Options<'a> {
 
 /// The digits at the start; 0 without any, as ever.
 fn number(text: &[u8]) -> u64 {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit());
-    digits.fold(0, |n: u64, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0'))).min(SECS_MAX)
+    control::leading_number(text).unwrap_or(0).min(SECS_MAX)
 }
 
 /// What the environment says: about certificates, and who is to handle TLS.

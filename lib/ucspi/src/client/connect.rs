@@ -1,19 +1,45 @@
 //! Getting connected.
 
 use super::options::{Options, parse_ip};
-use crate::names;
+use crate::{Ends, Verbosity, names};
 use dns::Resolver;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpStream};
 use sys::error::text;
 
-/// Connects to where the options say. What is tried in vain and not the last hope goes to `tell`. An `Err` is the reason
-/// why there is no connection; `None`: `tell` has it.
-pub fn connect(
-    options: &Options<'_>,
-    dns: &Resolver,
-    tell: &mut dyn FnMut(&[u8]),
-) -> Result<TcpStream, Option<Vec<u8>>> {
+/// Why there is no connection; `None` if it was told already.
+pub type Reason = Option<Vec<u8>>;
+
+/// Connects to where the options say, and finds out about both ends what the options want to be known. `tell` gets what
+/// is worth a line at this verbosity.
+pub fn begin(options: &Options<'_>, dns: &Resolver, tell: &mut dyn FnMut(&[u8])) -> Result<(TcpStream, Ends), Reason> {
+    let stream = connect(options, dns, &mut |line| {
+        if options.verbosity > Verbosity::Nothing {
+            tell(line);
+        }
+    })?;
+    let failed = |what: &str, e: io::Error| Some(format!("{what}: {}", text(&e)).into_bytes());
+    let local = stream.local_addr().map_err(|e| failed("unable to get local address", e))?;
+    let remote = stream.peer_addr().map_err(|e| failed("unable to get remote address", e))?;
+    let mut ends = Ends::new(options.as_ipv6, remote, local);
+    if options.verbosity == Verbosity::All {
+        tell(&[b"connected to ", ends.remote_ip.as_slice(), format!(" port {}", remote.port()).as_bytes()].concat());
+    }
+    match options.local_name {
+        Some(name) => ends.local_host = Some(name.to_vec()),
+        None => ends.look_up_local_host(dns),
+    }
+    if options.remote_host {
+        ends.look_up_remote_host(dns, false);
+    }
+    if options.remote_info {
+        ends.ask_remote_info(options.ident_secs);
+    }
+    Ok((stream, ends))
+}
+
+/// Connects. What is tried in vain and not the last hope goes to `tell`.
+fn connect(options: &Options<'_>, dns: &Resolver, tell: &mut dyn FnMut(&[u8])) -> Result<TcpStream, Reason> {
     let services = || std::fs::read("/etc/services").unwrap_or_default();
     let port = names::port(options.port, services)
         .ok_or_else(|| Some([b"unable to figure out port number for ", options.port].concat()))?;

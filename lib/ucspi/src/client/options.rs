@@ -141,8 +141,7 @@ pub fn parse_ip(text: &[u8]) -> Option<IpAddr> {
 
 /// The number at the beginning, 0 without one, as the classic scanner has it.
 fn number(text: &[u8]) -> u64 {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit());
-    digits.fold(0, |n: u64, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0'))).min(SECS_MAX)
+    control::leading_number(text).unwrap_or(0).min(SECS_MAX)
 }
 
 #[cfg(test)]
