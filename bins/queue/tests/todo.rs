@@ -89,6 +89,13 @@ impl Todo {
         request
     }
 
+    /// Hundredths of a second of processor time so far (proc(5): fields 14 and 15).
+    fn processor_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// Ends it as qmail-send does; what is left in the journal is made durable first.
     fn end(mut self) {
         self.command("X");
@@ -167,6 +174,21 @@ fn a_message_that_nobody_finishes_gets_files_by_itself_and_at_the_end() {
     assert_eq!(todo.clean(), "todo/69");
     assert_eq!((todo.record(), todo.record()), ("W69".into(), "X".into()));
     assert_eq!(read(&todo.file("info", 69)), "Fs@x\0");
+}
+
+/// Whoever pulls the trigger may be stopped before it closes it, also by this process itself on the same processor.
+#[test]
+fn a_trigger_that_stays_open_does_not_keep_the_processor_busy() {
+    let mut todo = Todo::start();
+    todo.queue(46, b"Fs@x\0Tann@here.test\0");
+    todo.command("S");
+    while todo.record() != "W46" {}
+    let mut held = fs::OpenOptions::new().read(true).write(true).open(todo.path("queue/lock/trigger")).unwrap();
+    held.write_all(b"\0").unwrap();
+    let before = todo.processor_ticks();
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    let used = todo.processor_ticks() - before;
+    assert!(used < 10, "{used} of about 40 ticks");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Arrivals {
     scan: Option<Scan>,
     last_scan: Instant,
     next_scan: Instant,
+    /// The trigger was pulled, and what that means is in `next_scan`.
+    pulled: bool,
 }
 
 impl Arrivals {
@@ -39,7 +41,7 @@ impl Arrivals {
     pub fn new(layout: Layout) -> Arrivals {
         let now = Instant::now();
         let (trigger, told) = (Trigger::default(), VecDeque::new());
-        Arrivals { layout, trigger, watch: None, told, scan: None, last_scan: now, next_scan: now }
+        Arrivals { layout, trigger, watch: None, told, scan: None, last_scan: now, next_scan: now, pulled: false }
     }
 
     /// Begins to listen, then to look: what comes in between is found twice, not missed.
@@ -53,9 +55,10 @@ impl Arrivals {
         *self = Arrivals::new(self.layout);
     }
 
-    /// What to wait for: the trigger and the names, unless there is enough to do.
+    /// What to wait for: the trigger, unless a look is planned for it, and the names; neither if there is enough to do.
     pub fn interests(&self) -> [Interest; 2] {
-        let (trigger, names) = (self.trigger.fd(), self.watch.as_ref().map_or(-1, Watch::fd));
+        let trigger = if self.pulled { -1 } else { self.trigger.fd() };
+        let names = self.watch.as_ref().map_or(-1, Watch::fd);
         [trigger, names].map(|fd| Interest::read(if self.is_busy() { -1 } else { fd }))
     }
 
@@ -75,8 +78,7 @@ impl Arrivals {
             self.read_names(now);
         }
         if pulled {
-            // Opened afresh, or it would stay readable.
-            self.trigger.set();
+            self.pulled = true;
             let soon = if self.watch.is_some() { self.last_scan + SLEEP_PULLED } else { now };
             self.next_scan = self.next_scan.min(soon);
         }
@@ -100,6 +102,7 @@ impl Arrivals {
     fn begin_scan(&mut self, now: Instant) {
         // First the trigger, then the look: what comes in between is found by this look or the next.
         self.trigger.set();
+        self.pulled = false;
         (self.last_scan, self.next_scan) = (now, now + SLEEP_TODO);
         self.scan = Some(Scan { dirs: self.layout.todo_dirs(), open: None });
     }
