@@ -101,6 +101,32 @@ impl Mail for Submission {
     }
 }
 
+/// A message that may have no queue program, because there could be no new process: it is taken in and refused.
+impl<M: Mail> Mail for io::Result<M> {
+    fn qp(&self) -> i32 {
+        self.as_ref().map_or(0, Mail::qp)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if let Ok(mail) = self {
+            mail.put(bytes);
+        }
+    }
+
+    fn fail(&mut self) {
+        if let Ok(mail) = self {
+            mail.fail();
+        }
+    }
+
+    fn close(self, sender: &[u8], recipients: &[u8], scan: bool) -> (Verdict, Option<u8>) {
+        match self {
+            Ok(mail) => mail.close(sender, recipients, scan),
+            Err(_) => (Verdict::Refused(b"Zqqt failure (#4.3.0)".to_vec()), None),
+        }
+    }
+}
+
 /// What a name in the DNS is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {

@@ -38,11 +38,12 @@ impl<S: Source, W: Write, H: Host> Session<S, W, H> {
             return Err(End::Notorious);
         }
         self.export_recipients(&transaction);
-        let Ok(mut mail) = self.host.open() else {
-            self.reply(&[b"451 qqt failure (#4.3.0)"]);
-            return Ok(());
-        };
         self.reply(&[b"354 go ahead"]);
+        if self.input.unused().is_empty() {
+            // The client gets its message ready while the queue program starts.
+            self.flush()?;
+        }
+        let mut mail = self.host.open();
         mail.put(&self.trace(&transaction));
         let body = self.body(&mut mail)?;
         let qp = mail.qp();
