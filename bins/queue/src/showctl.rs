@@ -70,6 +70,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("timeoutsmtpd", Number("1200", ("SMTP server data timeout is ", " seconds."))),
     ("virtualdomains", List("No virtual domains.", ("Virtual domain: ", ""))),
     ("authcallers", Map(("May ask qmail-authuser: ", ""))),
+    ("scancallers", Map(("May name a scanner to qmail-queue: ", ""))),
     ("authsender", Map(("Route for a sender, if there is no authsenders: ", ""))),
     ("authsenders", Map(("Route for a sender: ", ""))),
     ("badhelo", Unread),
