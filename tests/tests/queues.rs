@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use whole_system::files;
-use whole_system::machine::{Connection, Machine, on_its_own};
+use whole_system::machine::{Connection, Machine, on_its_own, until};
 
 /// Port, as /proc/net/tcp writes it.
 const QMTPS: &str = "1841";
@@ -469,5 +469,45 @@ fn mail_goes_by_smtps_with_a_login() {
         a.waits(&b, "authentication_was_rejected", || route("se|cret"));
         a.control("tlsdestinations", &a.pin().replace("127.0.1.1", "127.0.1.2"));
         a.waits(&b, "does_not_match_fingerprint", || a.control("tlsdestinations", &b.pin()));
+    });
+}
+
+#[test]
+fn a_second_queue_in_the_same_home() {
+    on_its_own("a_second_queue_in_the_same_home", &[], |m| {
+        let home = conf::HOME;
+        let queues = ["/mnt/second", "/mnt/third"];
+        for queue in queues {
+            m.sh(&format!("cp -a {home}/queue {queue}"));
+        }
+        m.sh(&format!("echo {} >{home}/control/instances", queues[0]));
+        m.sh(&format!("echo far.test:127.0.0.1:26 >{home}/control/smtproutes"));
+        let count = |queue: &str| files(&Path::new(queue).join("mess")).len();
+        let first = format!("{home}/queue");
+        let send = |queue: &str, subject: &str| {
+            m.sh(&format!(
+                "printf 'Subject: {subject}\\n\\nText.\\n' | setpriv --reuid=54321 --regid=54321 --clear-groups \
+                 env QUEUEDIR={queue} {home}/bin/sendmail joe@mail.test box@far.test"
+            ));
+        };
+        // qmail-queue, which is set-user-ID, puts nothing into a queue that is not listed.
+        send(queues[1], "not listed");
+        assert_eq!([first.as_str(), queues[0], queues[1]].map(count), [1, 0, 0]);
+        send(queues[0], "second");
+        assert_eq!([first.as_str(), queues[0], queues[1]].map(count), [1, 1, 0]);
+        let show = |program: &str| m.sh(&format!("QUEUEDIR={} {home}/bin/{program}", queues[0]));
+        assert!(show("qmail-qstat").starts_with("messages in queue: 1\n"));
+        let start = format!("exec env - QUEUEDIR={} PATH={home}/bin:/usr/bin:/bin qmail-start ./Maildir/", queues[0]);
+        m.start(&["sh", "-c", &start]);
+        m.arrives(&["second"]);
+        // The remote side, too, works there: nothing listens at the other recipient's host.
+        let said = || fs::read_to_string("/mnt/said").unwrap_or_default();
+        until("a deferral", || {
+            said().contains("deferral: Sorry,_I_wasn't_able_to_establish_an_SMTP_connection").then_some(())
+        });
+        assert!(show("qmail-qread").contains("\tremote\tbox@far.test\n"), "{}", show("qmail-qread"));
+        show("qmail-tcpto");
+        show("qmail-tcpok");
+        assert_eq!((m.mail().len(), count(&first)), (1, 1));
     });
 }

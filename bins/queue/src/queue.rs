@@ -65,7 +65,8 @@ fn accept() -> Result<(), Trouble> {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
     sys::process::chdir(&home).map_err(|_| Trouble::Home)?;
     let received = received_field(&home);
-    sys::process::chdir(Path::new("queue")).map_err(|_| Trouble::QueueDir)?;
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    sys::process::chdir(&queue).map_err(|_| Trouble::QueueDir)?;
     let layout = Layout::find().map_err(|_| Trouble::QueueDir)?;
 
     let (mut mess, pid_name) = new_message()?;

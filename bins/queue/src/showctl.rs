@@ -134,7 +134,8 @@ fn id_or_none(id: Option<u32>) -> String {
 
 /// The split of the queue on disk; the one a new queue would get if the caller may not look at it.
 fn split(home: &Path) -> u64 {
-    let found = sys::process::chdir(&home.join("queue")).and_then(|()| queue::Layout::find());
+    let queue = conf::queue(home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    let found = sys::process::chdir(&queue).and_then(|()| queue::Layout::find());
     found.map_or(conf::SPLIT, queue::Layout::split)
 }
 
