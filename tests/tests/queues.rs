@@ -348,6 +348,22 @@ fn several_queues_on_one_host_from_n_to_1_to_n() {
         ];
         let settings = ["web1:QMAILQUEUE=bin/qmail-qmqpc,RELAYCLIENT=", "web2:QMAILQUEUE=bin/qmail-qmqpc"];
         let [web1, web2, front, back1, back2] = instances(m, nodes, &settings);
+        // A second run changes nothing.
+        let second = m.sh("package/instances; package/instances --check; package/service --supervisor daemontools");
+        assert_eq!(second.matches(" 0 changed, ").count(), 5, "{second}");
+        assert_eq!(second.matches(" 0 differ\n").count(), 5, "{second}");
+        assert_eq!(second.matches(" services for daemontools, 0 new\n").count(), 6, "{second}");
+        // Under systemd an instance has units of its own, and no sockets.
+        m.sh("package/service --supervisor systemd --instance front");
+        let unit = fs::read_to_string("/etc/systemd/system/qmail-qmtpd-front.service").unwrap();
+        for line in [
+            format!("ExecStart={0}-front/svc/qmail-qmtpd-front/run\n", conf::HOME),
+            format!("ReadWritePaths={}-front/queue\n", conf::HOME),
+            "SyslogIdentifier=qmail-qmtpd-front\n".to_string(),
+        ] {
+            assert!(unit.contains(&line), "{line}: {unit}");
+        }
+        assert!(!Path::new("/etc/systemd/system/qmail-qmtpd-front.socket").exists());
         for back in [&back1, &back2] {
             join(&front, back);
             back.knows(&[&front]);
