@@ -115,10 +115,24 @@ fn postfix_takes_mail_by_tls_only() {
         cp -n /usr/share/postfix/postfix-files* /etc/postfix/ 2>/dev/null
         sed -E 's/^([^ #]+ +(unix|inet|pass) +[^ ]+ +[^ ]+ +)y /\1n /; s/^smtp( +inet)/2525\1/' \
           /usr/share/postfix/master.cf.dist >/etc/postfix/master.cf
+        echo '465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes' >>/etc/postfix/master.cf
         echo 'postlog unix-dgram n - n - 1 postlogd' >>/etc/postfix/master.cf"#;
     site.sh("root", lay_out, &[], b"");
     site.serve("exec postfix start-fg >/var/log/peer 2>&1", Some(PORT));
     all_goes_by_tls(&site);
+    // Where TLS comes before the first word.
+    let before = site.log().matches("TLS_transmitted_message_accepted.").count();
+    site.put(&home("control/smtproutes"), &format!("{THERE}:127.0.0.1;465\n"));
+    site.put(&home("control/tlsdestinations"), "127.0.0.1:/etc/tls/ca.pem\n");
+    let message = format!("To: ann@{THERE}\nSubject: at once\n\nx\n");
+    site.sh("joe", &format!("{} -t", home("bin/sendmail")), &[], message.as_bytes());
+    let there = || {
+        let files = whole_system::files(&site.path("/var/home/ann/Maildir/new"));
+        files.iter().any(|f| std::fs::read_to_string(f).is_ok_and(|m| m.contains("Subject: at once\n"))).then_some(())
+    };
+    until("the message", there);
+    let accepted = || site.log().matches("TLS_transmitted_message_accepted.").count() > before;
+    until("a success in the log", || accepted().then_some(()));
 }
 
 #[test]

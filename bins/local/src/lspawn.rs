@@ -61,7 +61,8 @@ fn run(args: sys::start::Args) -> Exit {
         users: home.join("users/cdb"),
         answers: Answers::default(),
     };
-    match queue::spawner::serve(&mut lspawn, Path::new("queue/mess"), conf::SPAWN) {
+    let queue_dir = conf::queue(Path::new(""), sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    match queue::spawner::serve(&mut lspawn, &queue_dir.join("mess"), conf::SPAWN) {
         Ok(()) => Exit::OK,
         Err(_) => Exit::TEMPORARY,
     }

@@ -25,7 +25,8 @@ sys::program!(run);
 
 fn run(_: sys::start::Args) -> Exit {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
-    if sys::process::chdir(&home.join("queue")).is_err() {
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    if sys::process::chdir(&queue).is_err() {
         return Exit::TEMPORARY;
     }
     let Ok(layout) = Layout::find() else { return Exit::TEMPORARY };

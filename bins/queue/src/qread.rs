@@ -35,8 +35,9 @@ sys::program!(run);
 
 fn run(_args: sys::start::Args) -> Exit {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
     let mut out = BufWriter::with_capacity(8192, sys::fd::STDOUT);
-    let listed = match sys::process::chdir(&home).and_then(|()| sys::process::chdir(Path::new("queue"))) {
+    let listed = match sys::process::chdir(&home).and_then(|()| sys::process::chdir(&queue)) {
         Ok(()) => list_queue(&mut out),
         Err(e) => complain(&mut out, "fatal: unable to chdir", &e).map(|()| Exit::TEMPORARY),
     };

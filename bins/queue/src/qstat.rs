@@ -17,7 +17,8 @@ sys::program!(run);
 
 fn run(_args: sys::start::Args) -> Exit {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
-    if let Err(e) = sys::process::chdir(&home.join("queue")) {
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    if let Err(e) = sys::process::chdir(&queue) {
         return fatal("unable to chdir to queue", &e);
     }
     let text = match count() {

@@ -2,10 +2,13 @@
 //!
 //! Started by everything that submits mail, installed set-user-ID qmailq. Reads the message from fd 0, then the envelope
 //! from fd 1 (`F` sender NUL, `T` recipient NUL ..., NUL). Touches queue/pid, mess, intd, todo and lock/trigger, nothing
-//! else. Exit codes: [`Trouble`]; 0 means that the message is on the disk, contents and names, and will be delivered
-//! whatever happens to this host's power (qmail-internals(7)).
+//! else. Runs no program but the scanner that QHPSI names, if it does. Exit codes: [`Trouble`]; 0 means that the message is
+//! on the disk, contents and names, and will be delivered whatever happens to this host's power (qmail-internals(7)).
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
+
+#[path = "queue/scan.rs"]
+mod scan;
 
 use queue::layout::{Layout, MessNum};
 use std::fs::File;
@@ -26,6 +29,7 @@ const PID_TRIES: u32 = 9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     AddressTooLong = 11,
+    Virus = 32,
     Timeout = 52,
     Write = 53,
     Read = 54,
@@ -35,6 +39,7 @@ enum Trouble {
     MessFile = 64,
     IntdFile = 65,
     TodoFile = 66,
+    Scanner = 71,
     Envelope = 91,
 }
 
@@ -60,7 +65,8 @@ fn accept() -> Result<(), Trouble> {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
     sys::process::chdir(&home).map_err(|_| Trouble::Home)?;
     let received = received_field(&home);
-    sys::process::chdir(Path::new("queue")).map_err(|_| Trouble::QueueDir)?;
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    sys::process::chdir(&queue).map_err(|_| Trouble::QueueDir)?;
     let layout = Layout::find().map_err(|_| Trouble::QueueDir)?;
 
     let (mut mess, pid_name) = new_message()?;
@@ -77,7 +83,9 @@ fn accept() -> Result<(), Trouble> {
     let intd_name = layout.intd(number);
     let mut intd = sys::fs::create_new(&intd_name, 0o644).map_err(|_| Trouble::IntdFile)?;
     files.intd = Some(intd_name.clone());
-    copy_envelope(&mut intd)?;
+    if copy_envelope(&mut intd)? == Content::Unknown {
+        scan::pass(&home, &mess, &files.mess)?;
+    }
 
     publish(&mess, &intd, &files.mess, &intd_name, &layout.todo(number))?;
     files.done = true;
@@ -195,8 +203,16 @@ enum Place {
     Spared,
 }
 
+/// What the submitter says about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// There is nothing in it for a scanner.
+    Harmless,
+    Unknown,
+}
+
 /// Checks the envelope on fd 1 and writes it behind the submitter's uid and this process's number.
-fn copy_envelope(intd: &mut File) -> Result<(), Trouble> {
+fn copy_envelope(intd: &mut File) -> Result<Content, Trouble> {
     let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, intd);
     let header = format!("u{}\0p{}\0", sys::process::uid().0, sys::process::pid().0);
     out.write_all(header.as_bytes()).map_err(|_| Trouble::Write)?;
@@ -210,10 +226,13 @@ fn copy_envelope(intd: &mut File) -> Result<(), Trouble> {
         let read = buffer.get(..n).unwrap_or_default();
         let end = check_envelope(&mut place, read)?;
         let keep = end.unwrap_or(n);
-        let keep = if matches!(place, Place::Spared) { keep.saturating_sub(1) } else { keep };
+        let (keep, content) = match place {
+            Place::Spared => (keep.saturating_sub(1), Content::Harmless),
+            _ => (keep, Content::Unknown),
+        };
         out.write_all(read.get(..keep).unwrap_or_default()).map_err(|_| Trouble::Write)?;
         if end.is_some() {
-            return out.flush().map_err(|_| Trouble::Write);
+            return out.flush().map_err(|_| Trouble::Write).map(|()| content);
         }
     }
 }

@@ -70,6 +70,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("timeoutsmtpd", Number("1200", ("SMTP server data timeout is ", " seconds."))),
     ("virtualdomains", List("No virtual domains.", ("Virtual domain: ", ""))),
     ("authcallers", Map(("May ask qmail-authuser: ", ""))),
+    ("scancallers", Map(("May name a scanner to qmail-queue: ", ""))),
     ("authsender", Map(("Route for a sender, if there is no authsenders: ", ""))),
     ("authsenders", Map(("Route for a sender: ", ""))),
     ("badhelo", Unread),
@@ -133,7 +134,8 @@ fn id_or_none(id: Option<u32>) -> String {
 
 /// The split of the queue on disk; the one a new queue would get if the caller may not look at it.
 fn split(home: &Path) -> u64 {
-    let found = sys::process::chdir(&home.join("queue")).and_then(|()| queue::Layout::find());
+    let queue = conf::queue(home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    let found = sys::process::chdir(&queue).and_then(|()| queue::Layout::find());
     found.map_or(conf::SPLIT, queue::Layout::split)
 }
 

@@ -36,8 +36,9 @@ sys::program!(run);
 
 fn run(_args: sys::start::Args) -> Exit {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    let queue_dir = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
     sys::process::no_core_dumps();
-    if sys::process::chdir(&home.join("queue/mess")).is_err() {
+    if sys::process::chdir(&queue_dir.join("mess")).is_err() {
         return Exit::TEMPORARY;
     }
     forget_timeouts();

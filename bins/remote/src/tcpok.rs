@@ -18,7 +18,8 @@ sys::program!(run);
 
 fn run(_args: sys::start::Args) -> Exit {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
-    match clear(&home) {
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    match clear(&queue) {
         Ok(()) => Exit::OK,
         Err((what, path, e)) => {
             let text = sys::error::text(&e).as_bytes();
@@ -26,7 +27,7 @@ fn run(_args: sys::start::Args) -> Exit {
                 b"fatal: unable to ",
                 what,
                 b" ",
-                home.join(path).as_os_str().as_bytes(),
+                queue.join(path).as_os_str().as_bytes(),
                 b": ",
                 text,
             ]);
@@ -35,14 +36,14 @@ fn run(_args: sys::start::Args) -> Exit {
     }
 }
 
-/// What could not be done, with which file below home.
+/// What could not be done, with which file of the queue.
 type Failure = (&'static [u8], &'static str, io::Error);
 
 /// Fills the table with zeroes, whatever its length was.
-fn clear(home: &Path) -> Result<(), Failure> {
-    const LOCK_DIR: &str = "queue/lock";
-    const TABLE: &str = "queue/lock/tcpto";
-    sys::process::chdir(&home.join(LOCK_DIR)).map_err(|e| (&b"chdir to"[..], LOCK_DIR, e))?;
+fn clear(queue: &Path) -> Result<(), Failure> {
+    const LOCK_DIR: &str = "lock";
+    const TABLE: &str = "lock/tcpto";
+    sys::process::chdir(&queue.join(LOCK_DIR)).map_err(|e| (&b"chdir to"[..], LOCK_DIR, e))?;
     let open = OpenOptions::new().write(true).open("tcpto");
     let file = open.map_err(|e| (&b"write"[..], TABLE, e))?;
     sys::fs::lock(&file, true).map_err(|e| (&b"lock"[..], TABLE, e))?;

@@ -36,7 +36,8 @@ fn run(_args: sys::start::Args) -> Exit {
 /// The bytes of the table, or what could not be done.
 fn read_table() -> Result<Vec<u8>, (&'static str, io::Error)> {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
-    sys::process::chdir(&home.join("queue/lock")).map_err(|e| ("chdir", e))?;
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
+    sys::process::chdir(&queue.join("lock")).map_err(|e| ("chdir", e))?;
     let open = OpenOptions::new().read(true).write(true).open(Path::new("tcpto"));
     let file = open.map_err(|e| ("open tcpto", e))?;
     // Programs that write the table hold its lock for a moment.

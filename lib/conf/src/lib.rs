@@ -9,7 +9,7 @@ pub mod ids;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The compiled-in home (conf/home), an absolute path.
 pub const HOME: &str = line(include_str!("../../../conf/home"), 0);
@@ -94,19 +94,28 @@ const fn digits(text: &str, base: u64) -> u64 {
 /// A program that is `privileged` beyond its caller obeys the variable only if the compiled-in home's
 /// control/instances has it as a line of its own; else the variable is ignored.
 pub fn home(qmailhome: Option<Vec<u8>>, privileged: bool) -> PathBuf {
-    let Some(wanted) = qmailhome.filter(|w| w.first() == Some(&b'/')) else {
-        return PathBuf::from(HOME);
-    };
+    chosen(qmailhome, privileged).unwrap_or_else(|| PathBuf::from(HOME))
+}
+
+/// Where the queue is: `queue` below `home`, or `queuedir` (the value of the environment variable QUEUEDIR), which is
+/// obeyed as [`home`] obeys its variable.
+pub fn queue(home: &Path, queuedir: Option<Vec<u8>>, privileged: bool) -> PathBuf {
+    chosen(queuedir, privileged).unwrap_or_else(|| home.join("queue"))
+}
+
+/// A directory that a caller chose, if it is absolute and may be obeyed.
+fn chosen(wanted: Option<Vec<u8>>, privileged: bool) -> Option<PathBuf> {
+    let wanted = wanted.filter(|w| w.first() == Some(&b'/'))?;
     if privileged {
         let list = std::fs::read(format!("{HOME}/control/instances")).unwrap_or_default();
         if !list.split(|&b| b == b'\n').any(|l| l.trim_ascii() == wanted) {
-            return PathBuf::from(HOME);
+            return None;
         }
     }
-    PathBuf::from(OsString::from_vec(wanted))
+    Some(PathBuf::from(OsString::from_vec(wanted)))
 }
 
 /// The path `rest` below `home`, as bytes for an exec.
-pub fn below(home: &std::path::Path, rest: &str) -> Vec<u8> {
+pub fn below(home: &Path, rest: &str) -> Vec<u8> {
     [home.as_os_str().as_bytes(), b"/", rest.as_bytes()].concat()
 }

@@ -53,9 +53,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of the queue below `home`.
-    pub fn of(home: &Path) -> Table {
-        Table { path: home.join("queue/lock/tcpto") }
+    /// The table of the queue in this directory.
+    pub fn of(queue: &Path) -> Table {
+        Table { path: queue.join("lock/tcpto") }
     }
 
     /// Looks a host up. `spread` (a process id) varies the waiting time of 64 to 97 minutes, so that not all
@@ -231,8 +231,8 @@ mod tests {
             static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
             let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let dir = std::env::temp_dir().join(format!("tcpto-{}-{n}", std::process::id()));
-            std::fs::create_dir_all(dir.join("queue/lock")).unwrap();
-            std::fs::write(dir.join("queue/lock/tcpto"), content).unwrap();
+            std::fs::create_dir_all(dir.join("lock")).unwrap();
+            std::fs::write(dir.join("lock/tcpto"), content).unwrap();
             let table = Table::of(&dir);
             (Home(dir), table)
         }

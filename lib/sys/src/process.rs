@@ -95,6 +95,13 @@ pub fn become_caller() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up for good whom this set-id program was called by: the real and saved user become the effective one.
+pub fn become_effective() -> io::Result<()> {
+    let u = nix::unistd::geteuid();
+    nix::unistd::setresuid(u, u, u)?;
+    Ok(())
+}
+
 /// Sets only the group (and clears the supplementary groups): for qmail-start, which hands its group to its children.
 pub fn become_group(gid: Gid) -> io::Result<()> {
     let g = nix::unistd::Gid::from_raw(gid.0);

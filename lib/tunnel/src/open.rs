@@ -11,8 +11,8 @@ use std::time::Duration;
 use sys::env::Env;
 use sys::spawn::Program;
 
-/// Where waiting processes are found, below home; the sender's user owns it, and nobody else may enter it.
-pub const DIRECTORY: &str = "queue/tls";
+/// Where waiting processes are found, in the queue; the sender's user owns it, and nobody else may enter it.
+pub const DIRECTORY: &str = "tls";
 /// The most names in that directory: so many processes wait at the most.
 const WAITING_MAX: usize = 32;
 /// How long a handshake may take, in seconds (spec/reliability.md D4).

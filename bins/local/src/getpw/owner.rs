@@ -64,14 +64,21 @@ fn owner<'a, E: From<Exit>>(
 
 /// Whoever gets the mail for names that are no accounts.
 fn alias<E: From<Exit>>(find: &mut impl FnMut(&[u8]) -> Result<Option<Account>, E>) -> Result<Account, E> {
-    let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller()).join("alias");
+    let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    let dir = home.join("alias");
+    let owned_by = |uid: Uid| std::fs::metadata(&dir).is_ok_and(|m| m.uid() == uid.0);
     let (uid, gid) = (sys::process::euid(), sys::process::egid());
     // In an installed system home/alias is the account alias's, never qmailp's.
-    if uid != Uid(0) && std::fs::metadata(&home).is_ok_and(|m| m.uid() == uid.0) {
-        let home = home.as_os_str().as_bytes().to_vec();
+    if uid != Uid(0) && owned_by(uid) {
+        let home = dir.as_os_str().as_bytes().to_vec();
         return Ok(Account { name: conf::names::ALIAS.into(), uid, gid, home });
     }
-    find(conf::names::ALIAS.as_bytes())?.ok_or(NO_ALIAS.into())
+    let account = find(conf::names::ALIAS.as_bytes())?.ok_or(NO_ALIAS)?;
+    // The account's own home is that of the first instance.
+    if home.as_os_str() != conf::HOME && owned_by(account.uid) {
+        return Ok(Account { home: dir.as_os_str().as_bytes().to_vec(), ..account });
+    }
+    Ok(account)
 }
 
 #[cfg(test)]

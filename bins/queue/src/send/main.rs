@@ -62,11 +62,12 @@ fn run(_: sys::start::Args) -> Exit {
 
 fn start(log: &mut Log) -> Result<Send, &'static str> {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
     if sys::process::chdir(&home).is_err() {
         return Err("unable to switch to home directory");
     }
     let settings = Settings::read(&home).ok_or("unable to read controls")?;
-    let queue_dir = || sys::process::chdir(Path::new("queue")).and_then(|()| Layout::find());
+    let queue_dir = || sys::process::chdir(&queue).and_then(|()| Layout::find());
     let layout = queue_dir().map_err(|_| "unable to switch to queue directory")?;
     sys::signal::ignore(sys::signal::SIGPIPE);
     let caught = [SIGTERM, SIGALRM, SIGHUP].iter().try_for_each(|&s| sys::signal::catch(s));

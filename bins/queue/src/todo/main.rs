@@ -44,13 +44,14 @@ sys::program!(run);
 
 fn run(_: sys::start::Args) -> Exit {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
+    let queue = conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller());
     let controls = Controls::of(&home);
     sys::signal::ignore(sys::signal::SIGPIPE);
     sys::process::umask(0o077);
     sys::process::no_core_dumps();
     // What fails here fails in qmail-send too, which says so.
     let Ok(routes) = Routes::read(&controls) else { return Exit::TEMPORARY };
-    if sys::process::chdir(&home.join("queue")).is_err() {
+    if sys::process::chdir(&queue).is_err() {
         return Exit::TEMPORARY;
     }
     let Ok(layout) = Layout::find() else { return Exit::TEMPORARY };

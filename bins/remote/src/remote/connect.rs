@@ -5,7 +5,6 @@ use crate::settings::Settings;
 use queue::tcpto;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
 use tunnel::{Failed, Failure, Request, Stream, Way};
 
 /// Why there is no connection.
@@ -53,7 +52,8 @@ pub fn connect(to: IpAddr, settings: &Settings, table: &tcpto::Table) -> Result<
 /// Starts TLS as the settings demand. An error is the record for the message.
 pub fn secure(stream: Stream, host: &Host, settings: &Settings) -> Result<Stream, Vec<u8>> {
     let request = request(host, settings);
-    let way = Way { program: &settings.tlsc, waiting: Some(Path::new(tunnel::DIRECTORY)) };
+    let waiting = settings.queue.join(tunnel::DIRECTORY);
+    let way = Way { program: &settings.tlsc, waiting: Some(&waiting) };
     stream.secure(&request, way, settings.remote).map_err(|failed| failed.record(&request))
 }
 

@@ -28,6 +28,7 @@ use report::Report;
 use route::Protocol;
 use settings::Settings;
 use std::net::TcpStream;
+use std::path::Path;
 use sys::Exit;
 
 /// The most servers that are heard out: each may take long, and a domain may list as many as it likes.
@@ -69,14 +70,16 @@ fn deliver(args: &[&[u8]], report: &mut Report) -> Result<(), Vec<u8>> {
     let home = conf::home(sys::env::get(b"QMAILHOME"), sys::process::is_privileged_beyond_caller());
     sys::process::no_core_dumps();
     sys::process::chdir(&home).map_err(|_| report::NO_HOME)?;
-    let settings = Settings::read(&home, host, sender)?;
+    let mut settings = Settings::read(&home, host, sender)?;
+    let is_privileged = sys::process::is_privileged_beyond_caller();
+    settings.queue = conf::queue(Path::new(""), sys::env::get(b"QUEUEDIR"), is_privileged);
     let mail = Mail {
         sender: mess822::quote::address(sender).into_owned(),
         recipients: recipients.iter().map(|r| mess822::quote::address(r).into_owned()).collect(),
     };
     let resolver = dns::Resolver::asking(sys::env::get(b"DNSCACHEIP"));
     let mut hosts = Hosts::of(&settings.route, &resolver).map_err(|_| report::NO_RESOURCES)?;
-    let table = tcpto::Table::of(&home);
+    let table = tcpto::Table::of(&settings.queue);
     let mut tried = Tried::default();
     while let Some(host) = hosts.next() {
         tried.any = true;

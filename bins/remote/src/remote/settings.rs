@@ -7,7 +7,7 @@ use crate::report;
 use crate::route::{Protocol, QMTPS, Route, SMTPS, Tables};
 use crate::source::Source;
 use control::{Controls, Unreadable};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tunnel::{Credentials, Level, Policy};
 
@@ -32,6 +32,8 @@ pub struct Settings {
     pub may_fall_back: bool,
     /// The program that speaks TLS.
     pub tlsc: Vec<u8>,
+    /// The queue; from home, so that names of sockets are short.
+    pub queue: PathBuf,
 }
 
 impl Settings {
@@ -87,6 +89,7 @@ impl Settings {
             credentials: Credentials::default(),
             may_fall_back: false,
             tlsc: conf::below(home, "bin/qmail-tlsc"),
+            queue: PathBuf::from("queue"),
         };
         if settings.starts_with_tls() || settings.policy.level.wants_tls() {
             settings.credentials = Credentials::find(&list("domaincerts")?, domain(sender)).unwrap_or_default();
