@@ -124,6 +124,28 @@ fn m1_what_is_no_message_is_not_opened() {
 }
 
 #[test]
+fn m1_no_line_and_no_number_ends_a_session() {
+    let place = Place::new(&[("new/1", b"one\n"), ("new/2", b"two\n")]);
+    let mut script =
+        b"RETR 0\r\nDELE -1\r\nLIST 18446744073709551616\r\nTOP 1000000000 1\r\nDELE 1\r\nDELE 1\r\n".to_vec();
+    // 512 bytes are the most, and 20 MB more than there is memory for.
+    for length in [512, 513, 20 << 20] {
+        script.extend_from_slice(&[b"NOOP ", vec![b'x'; length - 5].as_slice(), b"\r\n"].concat());
+    }
+    script.extend_from_slice(b"UIDL\r\nRSET\r\nQUIT\r\n");
+    let limited = format!("ulimit -v 2000000; ulimit -d 1500; exec {POP3D} Maildir");
+    let output = play(&mut place.command("/bin/sh", &["-c", &limited]), &script);
+    let expected = "+OK |-ERR messages are counted from 1|-ERR syntax error|-ERR not that many messages|\
+        -ERR not that many messages|+OK |-ERR already deleted|+OK |-ERR syntax error|-ERR syntax error|\
+        +OK |2 2|.|+OK |+OK |";
+    assert_eq!((text(&output).as_str(), output.status.code()), (expected, Some(0)));
+    // Before login it is the same.
+    let (answers, _) = popup("exit 9", &script[..script.len() - 18]);
+    let first = "-ERR authorization first|".repeat(6);
+    assert_eq!(answers, format!("{first}+OK |-ERR syntax error|-ERR syntax error|"));
+}
+
+#[test]
 fn m3_root_is_refused() {
     if !is_root() {
         return;
