@@ -274,7 +274,8 @@ fn scram_is_a_conversation_of_client_and_program() {
     // c=biws,r=x,p=y and c=eSws,r=x,p=y: the header that was sent, and another one.
     let (good, other) = ("Yz1iaXdzLHI9eCxwPXk=", "Yz1lU3dzLHI9eCxwPXk=");
     let refused = "-ERR authorization failed";
-    let rows: &[(&str, &[(&str, &str)], &str, &str)] = &[
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let rows: &[Row<'_>] = &[
         (SCRAM, &[(good, "+ dj10d28="), ("", "joe||SCRAM-SHA-256 n=joe,r=abc N|c=biws,r=x,p=y|")], "", "Accept"),
         (SCRAM, &[(other, refused)], "", "Reject"),
         (SCRAM, &[(good, "+ dj10d28="), ("eA==", refused)], "", "Reject"),
