@@ -64,7 +64,8 @@ impl Engine {
         let (attempts, ndots) = (options.attempts.max(1), options.ndots);
         let mut servers = named_servers(caches.unwrap_or_default());
         if servers.is_empty() {
-            servers.extend(config.name_servers().iter().map(|server| (server.clone(), 0)));
+            let listed = config.name_servers().iter();
+            servers.extend(listed.map(|server| (server.clone(), scope_in(text, server.ip))));
         }
         let servers = servers.into_iter().take(SERVERS_MAX).filter_map(|(s, scope)| pool(s, scope, &options)).collect();
         Engine { runtime, servers, request, attempts, search, ndots }
@@ -193,6 +194,17 @@ fn named_servers(list: &[u8]) -> Vec<(NameServerConfig, u32)> {
         Some((server, scope))
     });
     servers.collect()
+}
+
+/// The number of the interface behind which a resolv.conf has this server, which hickory leaves out.
+pub fn scope_in(text: &[u8], server: IpAddr) -> u32 {
+    let lines = text.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let places = lines.filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next());
+    let scopes = places.filter_map(|place| {
+        let (ip, interface) = place.split_once('%')?;
+        (ip.parse() == Ok(server)).then(|| scope(interface))?
+    });
+    scopes.into_iter().next().unwrap_or(0)
 }
 
 /// The number of an interface (RFC 4007 11.2).

@@ -333,6 +333,11 @@ fn without_a_name_server_line_this_host_is_asked() {
     }
     let scoped = "fe80::1%lo fe80::1%1;5300 fe80::1%none0 127.0.0.1%lo ::1%lo;x fe80::1%";
     assert_eq!(Engine::from_text(listed, Some(scoped.as_bytes())).servers(), 2);
+    let text = b"# fe80::2%9\nnameserver 192.0.2.1\n nameserver\tfe80::1%lo \nnameserver fe80::2%none0\n";
+    for (ip, scope) in [("fe80::1", 1), ("fe80::2", 0), ("192.0.2.1", 0), ("::1", 0)] {
+        assert_eq!(crate::engine::scope_in(text, ip.parse().unwrap()), scope, "{ip}");
+    }
+    assert_eq!(Engine::from_text(text, None).servers(), 3);
     assert_eq!(Engine::from_text(b"search x.test\n", None).search(), [b"x.test"]);
 }
 
