@@ -189,6 +189,10 @@ const CLOSED: &str = "if (: <&3) 2>&- || (: >&4) 2>&-; then exit 9; fi";
 
 /// A whole exchange the way qmail-smtpd has it; what the client thought of it and the exit code.
 fn scram(home: &Home, user: &str, password: &str) -> (Result<(), String>, Option<i32>) {
+    scram_to_its_end(home, user, password, false)
+}
+
+fn scram_to_its_end(home: &Home, user: &str, password: &str, calls_off: bool) -> (Result<(), String>, Option<i32>) {
     let mut client = Client::new(user.as_bytes(), password.as_bytes(), b"eighteen bytes....");
     let message = client.first();
     let first = ClientFirst::parse(&message).unwrap();
@@ -204,12 +208,18 @@ fn scram(home: &Home, user: &str, password: &str) -> (Result<(), String>, Option
     to.write_all(&[user.as_bytes(), b"\0\0SCRAM-SHA-256 ", first.bare, b" servernonce\0"].concat()).unwrap();
     let mut line = Vec::new();
     from.read_until(b'\n', &mut line).unwrap();
+    if line.is_empty() {
+        return (Err("nothing".to_string()), child.wait().unwrap().code());
+    }
     let answer = client.answer(line.strip_suffix(b"\n").unwrap()).unwrap();
     assert!(same_channel(&answer, first.header));
     to.write_all(&[&answer, &b"\0"[..]].concat()).unwrap();
     line.clear();
-    // The writing end stays open until the program has ended.
     from.read_until(b'\n', &mut line).unwrap();
+    match calls_off {
+        true => to.write_all(b"-").unwrap(),
+        false => drop(to),
+    }
     let code = child.wait().unwrap().code();
     let end = line.strip_suffix(b"\n").ok_or("nothing".to_string());
     (end.and_then(|end| client.check(end).map_err(|e| format!("{e:?}"))), code)
@@ -221,7 +231,10 @@ fn scram_exchanges() {
     let verifier = String::from_utf8(Verifier::of_password(b"secret", b"some salt", 8192).text()).unwrap();
     home.put(
         "users/authuser",
-        &format!("plain:secret\nown:{verifier}\nmd5:%5ebe2294ecd0e0f08eab7690d2a6ee69\n!off\noff:secret\n"),
+        &format!(
+            "plain:secret\nown:{verifier}\nmd5:%5ebe2294ecd0e0f08eab7690d2a6ee69\n!off\noff:secret\n\
+            j\u{fc}rg:pa\u{308}ss\n"
+        ),
     );
     let no = (Err("nothing".to_string()), Some(1));
     let rows = [
@@ -232,11 +245,16 @@ fn scram_exchanges() {
         ("md5", "secret", no.clone()),
         ("off", "secret", no.clone()),
         ("nobody", "secret", no.clone()),
-        ("nobody", "", no),
+        ("nobody", "", no.clone()),
+        // Name and password are prepared: one way to write a letter is as good as the other.
+        ("ju\u{308}rg", "p\u{e4}ss", (Ok(()), Some(0))),
+        ("ju\u{7}rg", "secret", no),
     ];
     for (user, password, expected) in rows {
         assert_eq!(scram(&home, user, password), expected, "{user} {password}");
     }
+    // The password is right, but the caller has its reasons.
+    assert_eq!(scram_to_its_end(&home, "plain", "secret", true), (Ok(()), Some(1)));
     let key = fs::read(home.path("users/authkey")).unwrap();
     assert_eq!((key.len(), fs::metadata(home.path("users/authkey")).unwrap().mode() & 0o7777), (32, 0o600));
 }

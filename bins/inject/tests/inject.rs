@@ -39,6 +39,23 @@ fn body_of_any_size_needs_no_memory() {
 }
 
 #[test]
+fn a_header_of_half_a_million_addresses_needs_a_few_times_its_size() {
+    let home = Home::new();
+    home.script("qmail-queue", "cat >message; cat <&1 >envelope");
+    let count = 500_000;
+    // As addresses, as words without commas, and as one address, which is taken apart all at once.
+    for (item, named, kilobytes) in [("a,", count + 1, 40_000), ("a ", count + 1, 40_000), ("a.", 1, 70_000)] {
+        let script = format!("ulimit -v {kilobytes}; exec {INJECT}");
+        let header = format!("To: {}a@b.test\n\nbody\n", item.repeat(count));
+        let out = run(home.command("/bin/sh", "sh", &["-c", &script]), header.as_bytes());
+        assert_eq!((code(&out), stderr(&out).as_str()), (0, ""), "{item}");
+        let (_, envelope) = home.queued().unwrap();
+        let recipients = envelope.split(|&b| b == 0).filter(|r| r.starts_with(b"T")).count();
+        assert_eq!(recipients, named, "{item}");
+    }
+}
+
+#[test]
 fn header_over_1_mib_is_refused_and_nothing_is_queued() {
     let home = Home::new();
     let mut message = b"To: a@b.test\n".to_vec();

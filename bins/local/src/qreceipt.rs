@@ -11,7 +11,8 @@
 
 use mess822::header::{self, Fields};
 use mess822::hfield::{self, Name};
-use mess822::{list, quote, token};
+use mess822::token::{self, Pile};
+use mess822::{list, quote};
 use queue::Submission;
 use std::io::BufReader;
 use sys::Exit;
@@ -79,8 +80,8 @@ fn look_for_request(address: &[u8]) -> Result<Request, Exit> {
 /// Whether `address` is among the addresses of the field, in just these letters; `None` if it can not be parsed.
 fn names(field: &[u8], address: &[u8]) -> Option<bool> {
     let mut found = false;
-    let tokens = token::parse(field).ok()?;
-    list::rewrite(tokens, |listed| found |= token::unquote(listed) == address).ok()?;
+    let tokens = Pile::parse(field).ok()?;
+    list::rewrite(&tokens, |listed| found |= token::unquote(listed) == address).ok()?;
     Some(found)
 }
 

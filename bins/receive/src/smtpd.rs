@@ -89,9 +89,9 @@ fn prepare(home: &Path, checks_passwords: bool) -> Result<(Settings, Rules, SpfT
     Ok((settings, rules, spf))
 }
 
-/// The switches; where the environment does not name SPF, control/spfbehavior does.
+/// The switches; where the environment does not name SPF, control/spfbehavior does, but not for a client that may relay.
 fn read_switches(controls: &Controls) -> Result<Option<Switches>, Unreadable> {
-    let here = env::get(b"SPF").is_some() || env::get(b"SPFBEHAVIOR").is_some();
+    let here = [b"SPF".as_slice(), b"SPFBEHAVIOR", b"RELAYCLIENT"].iter().any(|name| env::get(name).is_some());
     let level = if here { None } else { controls.line("spfbehavior")? };
     Ok(Switches::read(|name| if name == b"SPFBEHAVIOR" && !here { level.clone() } else { env::get(name) }))
 }

@@ -177,10 +177,30 @@ fn s25_controls_that_cannot_be_read_get_421_and_exit_1() {
         assert!(s.log.starts_with("qmail-smtpd: fatal: unable to read "), "{}", s.log);
         assert!(s.log.ends_with(&format!("/control/{name}: is a directory\n")), "{}", s.log);
     }
+    // What is read when the first recipient comes.
+    for (name, recipient) in
+        [("morercpthosts.cdb", "a@more.test"), ("badrcptto", "a@here.test"), ("badmailto", "a@here.test")]
+    {
+        let home = Home::new();
+        if name.ends_with(".cdb") {
+            home.control(name, "cut");
+        } else {
+            std::fs::create_dir(home.path("control").join(name)).unwrap();
+        }
+        let s = home.play(&format!("MAIL FROM:<>\r\nRCPT TO:<{recipient}>\r\nQUIT\r\n"));
+        assert_eq!((s.exit, s.last()), (Some(1), "421 unable to read controls (#4.3.0)"), "{name}");
+    }
+}
+
+#[test]
+fn s8_a_command_of_64_mib_is_skipped_within_32_mib_of_address_space() {
     let home = Home::new();
-    home.control("morercpthosts.cdb", "cut");
-    let s = home.play("MAIL FROM:<>\r\nRCPT TO:<a@more.test>\r\nQUIT\r\n");
-    assert_eq!((s.exit, s.last()), (Some(1), "421 unable to read controls (#4.3.0)"));
+    let mut limited = Command::new("/bin/sh");
+    limited.args(["-c", "ulimit -v 32768; exec \"$0\"", env!("CARGO_BIN_EXE_qmail-smtpd")]);
+    limited.env_clear().env("QMAILHOME", home.0.path()).env("PATH", "/usr/bin:/bin");
+    let s = play(&mut limited, &format!("NOOP {}\r\nNOOP\r\nQUIT\r\n", "x".repeat(64 << 20)));
+    assert_eq!(s.replies[1..], ["500 line too long (#5.5.2)", "250 ok", "221 mx.test"]);
+    assert_eq!(s.exit, Some(0));
 }
 
 #[test]

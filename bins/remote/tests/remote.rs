@@ -255,6 +255,176 @@ fn r6_a_server_that_hangs_up_is_reported() {
     server.join().unwrap();
 }
 
+/// Serves one connection from a list: the greeting, then one answer for each line; with the last one said it hangs up,
+/// or if it `stalls` waits until the client is gone. Answers to DATA begin with 3, and a body is one line.
+fn scripted(answers: Vec<Vec<u8>>, stalls: bool) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut input = BufReader::new(stream.try_clone().unwrap());
+        let mut line = Vec::new();
+        for (n, answer) in answers.iter().enumerate() {
+            if n > 0 {
+                line.clear();
+                let in_data = answers[n - 1].starts_with(b"3");
+                while input.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) && in_data && !line.ends_with(b"\n.\r\n")
+                {
+                }
+            }
+            // The client may have seen enough.
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+        }
+        if stalls {
+            let _ = input.read_to_end(&mut line);
+        }
+    };
+    (port, std::thread::spawn(serve))
+}
+
+/// What qmail-remote, in little memory, reports of such a server.
+fn told(answers: &[&[u8]], stalls: bool) -> Vec<String> {
+    let home = home();
+    let (port, server) = scripted(answers.iter().map(|a| a.to_vec()).collect(), stalls);
+    control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+    control(home.path(), "timeoutremote", if stalls { "1\n" } else { "6\n" });
+    let mut limited = program("/bin/sh", home.path());
+    let script = r#"ulimit -v 32768; exec "$0" "$@""#;
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_qmail-remote"), "a.test", "s@b", "r@a.test"]);
+    let out = limited.stdin(message(home.path(), b"x\n")).output().unwrap();
+    assert_eq!((out.status.code(), out.stderr), (Some(0), vec![]));
+    server.join().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.strip_suffix('\0').unwrap().split('\0').map(String::from).collect()
+}
+
+/// One whole session.
+const SESSION: [&[u8]; 7] =
+    [b"220 hi\r\n", b"250 x\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 ok\r\n", b"221 bye\r\n"];
+
+#[test]
+fn r3_whatever_is_no_reply_defers_the_message() {
+    let many = [b"250-x\r\n".repeat(400_000), b"250 x\r\n".to_vec()].concat();
+    let long = [b"250 ".to_vec(), vec![b'x'; 8 << 20], b"\r\n".to_vec()].concat();
+    let rows: [&[u8]; 10] = [
+        b"hello\r\n",
+        b"\r\n",
+        b"25\r\n",
+        b"220x hi\r\n",
+        b"000 x\r\n",
+        b"600 x\r\n",
+        b"\x00220 x\r\n",
+        b"220-a\r\n554 b\r\n",
+        &many,
+        &long,
+    ];
+    for at in [0, 1, 2, 4, 5] {
+        for row in rows {
+            let mut answers = SESSION.to_vec();
+            answers[at] = row;
+            if at == 1 {
+                // HELO gets the same as EHLO.
+                answers.insert(1, row);
+            }
+            let records = told(&answers, false);
+            let last = records.last().unwrap();
+            let about = format!("{at} {}: {:.200}", row[..row.len().min(30)].escape_ascii(), records.join("|"));
+            assert!(last.starts_with('Z') && last.len() < 5200, "{about}");
+            assert_eq!(records.len(), if at < 4 { 1 } else { 2 }, "{about}");
+        }
+    }
+    // Bare line feeds and NULs in the text do no harm, and text of any length is cut.
+    let cut = [b"250 ".to_vec(), vec![b'x'; 500_000], b"\r\n".to_vec()].concat();
+    let mut answers = SESSION;
+    (answers[0], answers[1], answers[5]) = (b"220 \x00\n", b"250-a\n250 b\n", &cut);
+    let records = told(&answers, false);
+    assert!(records[1].starts_with("K127.0.0.1 accepted message.\nRemote host said: 250 xxx"));
+    assert!(records[1].len() < 5200);
+}
+
+#[test]
+fn r4_what_a_server_says_stays_within_its_record() {
+    let mut answers = SESSION;
+    answers[3] = b"550-no\r\n550-starting delivery 1: msg 2 to remote x@y\r\n550-\x1b[2J\x07\r\n550 \x00Kok\x00\r\n";
+    let records = told(&answers, false);
+    let said = "550-no\n550-starting delivery 1: msg 2 to remote x@y\n550-?[2J?\n550 ?Kok?\n";
+    let refused = format!("h127.0.0.1 does not like recipient.\nRemote host said: {said}");
+    assert_eq!(records, [refused.as_str(), "DGiving up on 127.0.0.1.\n"]);
+}
+
+#[test]
+fn r5_a_last_line_without_text_ends_a_reply() {
+    let mut answers = SESSION;
+    (answers[0], answers[1], answers[2], answers[5]) = (b"220\r\n", b"250-x\r\n250\r\n", b"250-\r\n250\n", b"250\r\n");
+    assert_eq!(told(&answers, false), ["r", "K127.0.0.1 accepted message.\nRemote host said: 250\n"]);
+}
+
+#[test]
+fn r6_a_server_that_stalls_or_leaves_is_tried_again() {
+    let died = "ZConnected to 127.0.0.1 but connection died. (#4.4.2)\n";
+    let doubtful = "ZConnected to 127.0.0.1 but connection died. Possible duplicate! (#4.4.2)\n";
+    for stalls in [false, true] {
+        // So many answers, then none: at the greeting, at EHLO, and so on.
+        for n in 0..=5 {
+            let records = told(if n == 0 { &[b""] } else { &SESSION[..n] }, stalls);
+            assert_eq!(records.last().unwrap(), if n == 5 { doubtful } else { died }, "{n} {stalls}");
+            assert_eq!(records.len(), if n < 4 { 1 } else { 2 }, "{n} {stalls}");
+        }
+    }
+}
+
+#[test]
+fn r7_refusals_at_each_step() {
+    let rows: [(usize, &[u8], &[&str]); 10] = [
+        (0, b"554 no\r\n", &["ZConnected to 127.0.0.1 but greeting failed.\nRemote host said: 554 no\n"]),
+        (0, b"454 no\r\n", &["ZConnected to 127.0.0.1 but greeting failed.\nRemote host said: 454 no\n"]),
+        (2, b"550 no\r\n", &["DConnected to 127.0.0.1 but sender was rejected.\nRemote host said: 550 no\n"]),
+        (2, b"450 no\r\n", &["ZConnected to 127.0.0.1 but sender was rejected.\nRemote host said: 450 no\n"]),
+        (
+            3,
+            b"550 no\r\n",
+            &["h127.0.0.1 does not like recipient.\nRemote host said: 550 no\n", "DGiving up on 127.0.0.1.\n"],
+        ),
+        (
+            3,
+            b"450 no\r\n",
+            &["s127.0.0.1 does not like recipient.\nRemote host said: 450 no\n", "DGiving up on 127.0.0.1.\n"],
+        ),
+        (4, b"554 no\r\n", &["r", "D127.0.0.1 failed on DATA command.\nRemote host said: 554 no\n"]),
+        (4, b"450 no\r\n", &["r", "Z127.0.0.1 failed on DATA command.\nRemote host said: 450 no\n"]),
+        (5, b"554 no\r\n", &["r", "D127.0.0.1 failed after I sent the message.\nRemote host said: 554 no\n"]),
+        (5, b"450 no\r\n", &["r", "Z127.0.0.1 failed after I sent the message.\nRemote host said: 450 no\n"]),
+    ];
+    for (at, answer, want) in rows {
+        let mut answers = SESSION;
+        answers[at] = answer;
+        assert_eq!(told(&answers, false), want, "{at}");
+    }
+    // Whatever is good is as good as 250.
+    let mut answers = SESSION;
+    (answers[2], answers[3]) = (b"299 ok\r\n", b"200 ok\r\n");
+    assert_eq!(told(&answers, false)[0], "r");
+    // Where commands were sent ahead only 354 is an invitation to send the message.
+    let ahead: [&[u8]; 3] = [SESSION[0], b"250-x\r\n250 PIPELINING\r\n", b"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n"];
+    let records = told(&ahead, false);
+    assert!(records.last().unwrap().starts_with('Z'), "{records:?}");
+}
+
+#[test]
+fn r8_keywords_without_number_or_meaning_do_no_harm() {
+    let many = [b"250-X\r\n".repeat(100_000), b"250 SIZE x AUTH\r\n".to_vec()].concat();
+    let odd =
+        b"250-x\r\n250-SIZE 99999999999999999999999\r\n250-AUTH\r\n250-AUTH XYZ \xff\r\n250-SIZE -1\r\n250 SIZE\r\n";
+    for hello in [&many[..], odd] {
+        let mut answers = SESSION;
+        answers[1] = hello;
+        let want = ["r", "K127.0.0.1 accepted message.\nRemote host said: 250 ok\n"];
+        assert_eq!(told(&answers, false), want);
+    }
+}
+
 /// Serves QMTP once: reads the whole message, `wire`, and answers. Returns the port.
 fn qmtp_server(wire: &'static [u8], answers: &'static [u8]) -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -206,7 +206,7 @@ fn outcome(shows: &'static str, tls12: bool, level: Level, host: &str, ca: &str,
 }
 
 #[test]
-fn each_level_demands_its_certificate() {
+fn d4_each_level_demands_its_certificate() {
     use Level::{Any, Certificate, MustAny, MustCertificate, MustName, MustWildcard, Unset};
     let (good, other) = (ca("ca.pem"), ca("other.pem"));
     let (good, other) = (good.as_str(), other.as_str());
@@ -597,7 +597,7 @@ fn starttls_is_used_where_the_rules_say_so() {
 }
 
 #[test]
-fn mail_that_must_have_tls_waits_for_it() {
+fn r8_d4_mail_that_must_have_tls_waits_for_it() {
     let not = |what: &str| format!("Z {what} (#4.4.1)\n");
     let not_offered = not("I wasn't able to negotiate a TLS connection with: 127.0.0.1.");
     // R8: it was offered yesterday.

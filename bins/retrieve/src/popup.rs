@@ -4,7 +4,8 @@
 //! that. fd 0 and fd 1 are the connection; fd 5 is the log, or if it is closed fd 2. Arguments: the name of this host,
 //! then the checking program with its own arguments, searched in PATH. That program has the connection on 0, 1 and 2,
 //! and on fd 3 reads the name, the password (or the digest of APOP or CRAM-MD5) and the timestamp of the greeting, each
-//! ended by NUL; if they are right it becomes its last argument, qmail-pop3d as a rule. One try for a connection.
+//! ended by NUL; if they are right it becomes its last argument, qmail-pop3d as a rule. One try for a connection. For
+//! SCRAM-SHA-256 it also talks, on fd 4 (qmail-authuser(8)).
 //! UCSPITLS and POP3AUTH say what is offered (qmail-popup(8)).
 //!
 //! Exit code: 1, however the session ended.
@@ -13,6 +14,8 @@
 
 #[path = "popup/log.rs"]
 mod log;
+#[path = "popup/scram.rs"]
+mod scram;
 #[path = "popup/tls.rs"]
 mod tls;
 
@@ -21,10 +24,10 @@ use pop3::line::Lines;
 use pop3::login::{self, Credentials, End, Method, Offer, Tls};
 use pop3::output::Output;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use sys::env::{self, Env};
 use sys::poll::Timed;
-use sys::process::{self, Ended};
+use sys::process::{self, Ended, Pid};
 use sys::spawn::{NotStarted, Program};
 use sys::{Exit, error, fd, signal, spawn};
 use tls::Control;
@@ -78,6 +81,7 @@ fn serve(args: &[&[u8]]) -> Option<&'static [u8]> {
     }
     match end {
         End::Check(credentials) => check(checker, credentials, &timestamp, variables, &log).err(),
+        End::Scram(first) => scram::check(checker, &first, variables, &log).err(),
         End::WithoutTls => {
             log.say("Reject::STLS::Any", b"unknown");
             Some(NO_TLS)
@@ -103,7 +107,7 @@ fn offer(secure: bool, possible: bool) -> Offer {
     };
     let auth = env::get(b"POP3AUTH").unwrap_or_default().to_ascii_lowercase();
     let word = |word: &[u8]| auth.split(|&b| b == b'+').any(|w| w.starts_with(word));
-    Offer { apop: !auth.starts_with(b"-"), cram: word(b"cram"), tls }
+    Offer { apop: !auth.starts_with(b"-"), cram: word(b"cram"), scram: word(b"scram"), tls }
 }
 
 /// Lets the checking program decide, and whatever it becomes serve the client; returns when that is over.
@@ -126,18 +130,8 @@ fn check(
     written.map_err(|_| NOT_WRITTEN)?;
     drop(writer);
 
-    let name = checker.first().copied().unwrap_or_default();
-    let path = env::get(b"PATH").unwrap_or_else(|| PATH.to_vec());
-    let program = Program::new(&spawn::search(name, &path).unwrap_or_else(|| name.to_vec()), checker);
-    let program = program.map(|p| p.fd(2, 1).fd(3, reader.as_raw_fd()));
-    let program = program.map(|p| variables.into_iter().fold(p, Program::env));
-    let child = program.map_err(NotStarted::Arrange).and_then(|p| p.try_start()).map_err(|why| {
-        let answer = if matches!(why, NotStarted::Fork(_)) { NO_FORK } else { REFUSED };
-        error::complain(&[b"fatal: unable to run ", name, b": ", error::text(&why.into_error()).as_bytes()]);
-        answer
-    })?;
+    let child = start(checker, &[(3, reader.as_raw_fd())], variables)?;
     drop(reader);
-    let ended = process::wait(child);
     let method = match method {
         Method::User => "User",
         Method::Apop => "Apop",
@@ -145,11 +139,30 @@ fn check(
         Method::Login => "Login",
         Method::Cram => "Cram-MD5",
     };
-    let (verdict, result): (_, Result<(), &[u8]>) = match ended {
+    judge(child, method, &user, log)
+}
+
+/// Starts the checking program with these descriptors besides the connection.
+fn start(checker: &[&[u8]], with: &[(RawFd, RawFd)], variables: Option<Env>) -> Result<Pid, &'static [u8]> {
+    let name = checker.first().copied().unwrap_or_default();
+    let path = env::get(b"PATH").unwrap_or_else(|| PATH.to_vec());
+    let program = Program::new(&spawn::search(name, &path).unwrap_or_else(|| name.to_vec()), checker);
+    let program = program.map(|p| with.iter().fold(p.fd(2, 1), |p, (to, from)| p.fd(*to, *from)));
+    let program = program.map(|p| variables.into_iter().fold(p, Program::env));
+    program.map_err(NotStarted::Arrange).and_then(|p| p.try_start()).map_err(|why| {
+        let answer = if matches!(why, NotStarted::Fork(_)) { NO_FORK } else { REFUSED };
+        error::complain(&[b"fatal: unable to run ", name, b": ", error::text(&why.into_error()).as_bytes()]);
+        answer
+    })
+}
+
+/// Waits for the end, and logs what it means.
+fn judge(child: Pid, method: &str, user: &[u8], log: &Log) -> Result<(), &'static [u8]> {
+    let (verdict, result): (_, Result<(), &[u8]>) = match process::wait(child) {
         Ok(Ended::Exit(0)) | Err(_) => ("Accept", Ok(())),
         Ok(Ended::Exit(_)) => ("Reject", Err(REFUSED)),
         Ok(Ended::Signal(_)) => ("Reject", Err(CRASHED)),
     };
-    log.say(&format!("{verdict}::AUTH::{method}"), &user);
+    log.say(&format!("{verdict}::AUTH::{method}"), user);
     result
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, FileTimes};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
@@ -121,6 +121,28 @@ fn m1_what_is_no_message_is_not_opened() {
     let said = place.pop3d(b"RETR 2\r\nRETR 3\r\nRETR 1\r\n");
     let refused = "-ERR unable to open that message|";
     assert_eq!(said, format!("+OK |{refused}{refused}+OK |one||.|"));
+}
+
+#[test]
+fn m1_no_line_and_no_number_ends_a_session() {
+    let place = Place::new(&[("new/1", b"one\n"), ("new/2", b"two\n")]);
+    let mut script =
+        b"RETR 0\r\nDELE -1\r\nLIST 18446744073709551616\r\nTOP 1000000000 1\r\nDELE 1\r\nDELE 1\r\n".to_vec();
+    // 512 bytes are the most, and 20 MB more than there is memory for.
+    for length in [512, 513, 20 << 20] {
+        script.extend_from_slice(&[b"NOOP ", vec![b'x'; length - 5].as_slice(), b"\r\n"].concat());
+    }
+    script.extend_from_slice(b"UIDL\r\nRSET\r\nQUIT\r\n");
+    let limited = format!("ulimit -v 2000000; ulimit -d 1500; exec {POP3D} Maildir");
+    let output = play(&mut place.command("/bin/sh", &["-c", &limited]), &script);
+    let expected = "+OK |-ERR messages are counted from 1|-ERR syntax error|-ERR not that many messages|\
+        -ERR not that many messages|+OK |-ERR already deleted|+OK |-ERR syntax error|-ERR syntax error|\
+        +OK |2 2|.|+OK |+OK |";
+    assert_eq!((text(&output).as_str(), output.status.code()), (expected, Some(0)));
+    // Before login it is the same.
+    let (answers, _) = popup("exit 9", &script[..script.len() - 18]);
+    let first = "-ERR authorization first|".repeat(6);
+    assert_eq!(answers, format!("{first}+OK |-ERR syntax error|-ERR syntax error|"));
 }
 
 #[test]
@@ -243,6 +265,55 @@ fn m2_one_try_for_a_connection() {
     }
 }
 
+/// A program that knows SCRAM, in a way: it says its two messages, and then what it was told if it was not called off.
+const SCRAM: &str =
+    r#"printf 'one\nv=two\n' >&4; said=$(tr '\0' '|' <&3); case $said in *-) exit 1;; esac; echo "$said""#;
+
+#[test]
+fn scram_is_a_conversation_of_client_and_program() {
+    // c=biws,r=x,p=y and c=eSws,r=x,p=y: the header that was sent, and another one.
+    let (good, other) = ("Yz1iaXdzLHI9eCxwPXk=", "Yz1lU3dzLHI9eCxwPXk=");
+    let refused = "-ERR authorization failed";
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let rows: &[Row<'_>] = &[
+        (SCRAM, &[(good, "+ dj10d28="), ("", "joe||SCRAM-SHA-256 n=joe,r=abc N|c=biws,r=x,p=y|")], "", "Accept"),
+        (SCRAM, &[(other, refused)], "", "Reject"),
+        (SCRAM, &[(good, "+ dj10d28="), ("eA==", refused)], "", "Reject"),
+        (SCRAM, &[(good, "+ dj10d28="), ("*", "-ERR auth exchange canceled")], "", "Reject"),
+        (SCRAM, &[("?", "-ERR malformed auth input")], "", "Reject"),
+        ("printf 'one\n' >&4; exit 1", &[(good, refused)], "", "Reject"),
+        ("printf 'one\n' >&4; kill -9 $$", &[(good, "-ERR aack, child crashed")], "", "Reject"),
+        ("exit 1", &[], refused, "Reject"),
+    ];
+    for (checker, steps, instead, verdict) in rows {
+        let place = Place::new(&[]);
+        let mut command = place.command(POPUP, &["pop.test", "sh", "-c", checker]);
+        command.env("POP3AUTH", "+scram").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (mut to, mut from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut hear = || {
+            let mut line = String::new();
+            from.read_line(&mut line).unwrap();
+            line.trim_end().to_string()
+        };
+        assert!(hear().starts_with("+OK <"));
+        let first = ("AUTH SCRAM-SHA-256 biwsbj1qb2Uscj1hYmM=", if steps.is_empty() { *instead } else { "+ b25l" });
+        for (say, answer) in [first].iter().chain(*steps) {
+            to.write_all(format!("{say}\r\n").as_bytes()).unwrap();
+            let heard = hear();
+            // The nonce is another one each time.
+            let nonce = heard.split_once("abc ").and_then(|(_, rest)| rest.split_once('|')).map_or("N", |(n, _)| n);
+            assert!(nonce == "N" || nonce.len() == 24, "{heard}");
+            assert_eq!(&heard.replace(nonce, "N"), answer, "{checker} {say}");
+        }
+        drop(to);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let log = without_pid(&String::from_utf8(output.stderr).unwrap());
+        assert_eq!(log, format!("N {verdict}::AUTH::Scram-SHA-256 P:POP3 S:unknown:unknown ?~ 'joe'\n"), "{checker}");
+    }
+}
+
 #[test]
 fn each_way_to_log_in_and_its_log_line() {
     let checker = r"tr '\0' '|' <&3";
@@ -303,6 +374,7 @@ fn pop3auth_and_ucspitls_say_what_is_offered() {
         (&[("POP3AUTH", "-apop")], "TOP|USER|UIDL|SASL PLAIN LOGIN|.|"),
         (&[("POP3AUTH", "+apop+cram")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN CRAM-MD5|.|"),
         (&[("POP3AUTH", "-apop+cram")], "TOP|USER|UIDL|SASL PLAIN LOGIN CRAM-MD5|.|"),
+        (&[("POP3AUTH", "+cram+scram")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256|.|"),
         (&[("UCSPITLS", "-")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),
         // There is no TLS to be had in these sessions.
         (&[("UCSPITLS", "")], "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|.|"),

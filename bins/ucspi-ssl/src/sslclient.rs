@@ -172,7 +172,8 @@ fn demands<'a>(options: &Options<'a>, ours: &Ours<'a>, password: Option<&'a [u8]
         (false, _, _) => Trust::Anybody,
         (true, b"", b"") => Trust::BuiltIn,
         (true, b"", dir) => Trust::Directory(dir),
-        (true, file, _) => Trust::File(file),
+        (true, file, b"") => Trust::File(file),
+        (true, file, dir) => Trust::FileAndDirectory(file, dir),
     };
     let name = if ours.verify && ours.check_name { NameCheck::Wildcard } else { NameCheck::None };
     let key = if ours.key_file.is_empty() { ours.chain_file } else { ours.key_file };

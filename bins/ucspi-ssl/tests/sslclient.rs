@@ -19,6 +19,7 @@ fn client(server: &Server, options: &[&str], program: &[&str]) -> (Option<i32>, 
 #[test]
 fn certificates_of_servers() {
     let server = Server::start(&["-HRl0"], &[], &["echo", "hello"]);
+    std::fs::create_dir_all(certificates().join("empty")).unwrap();
     let cat: &[&str] = &["sh", "-c", "cat <&6; exit 5"];
     let rows: &[(&[&str], Option<&str>)] = &[
         (&["-XHRl0"], None),
@@ -27,6 +28,11 @@ fn certificates_of_servers() {
         // It is mx.test's.
         (&["-HRl0", "-a", "ca.pem"], Some("unable to TLS connect: invalid peer certificate: ")),
         (&["-NHRl0", "-a", "self.pem"], Some("unable to TLS connect: invalid peer certificate: ")),
+        (&["-NHRl0", "-A", "."], None),
+        (&["-NHRl0", "-a", "self.pem", "-A", "."], None),
+        (&["-NHRl0", "-A", ".", "-a", "ca.pem"], None),
+        (&["-NHRl0", "-a", "self.pem", "-A", "empty"], Some("unable to TLS connect: invalid peer certificate: ")),
+        (&["-NHRl0", "-a", "ca.pem", "-A", "missing"], Some("unable to read missing: file does not exist")),
         (&["-XHRl0", "-a", "missing"], None),
         (&["-HRl0", "-a", "missing"], Some("unable to read missing: file does not exist")),
         (&["-XHRl0", "-z", "RC4"], Some("none of these ciphers is available: RC4")),

@@ -180,6 +180,27 @@ fn d4_a_client_that_never_finishes_is_let_go() {
 }
 
 #[test]
+fn d4_renegotiation_is_refused() {
+    let server = Server::start(&["-QHRl0"], &[], &["sh", "-c", "read line; echo got $line"]);
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-tls1_2", "-connect", &format!("127.0.0.1:{}", server.port)]);
+    let piped = std::process::Stdio::piped;
+    let mut client = client.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+    let mut to = client.stdin.take().unwrap();
+    // A line of its own: a wish of the user, not data.
+    to.write_all(b"R\n").unwrap();
+    let (mut said, mut piece) = (String::new(), [0; 4096]);
+    let mut from = client.stderr.take().unwrap();
+    while !said.contains("no renegotiation") {
+        let n = from.read(&mut piece).unwrap();
+        assert_ne!(n, 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&piece[..n]));
+    }
+    drop(to);
+    client.wait().unwrap();
+}
+
+#[test]
 fn d4_one_byte_at_a_time_is_understood() {
     let server = Server::start(&["-QHRl0"], &[], &["sh", "-c", "read line; echo got $line"]);
     let slow = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -11,6 +11,7 @@ pub mod base64;
 pub mod digest;
 mod hex;
 pub mod plain;
+pub mod saslprep;
 pub mod scram;
 pub mod secret;
 pub mod stored;

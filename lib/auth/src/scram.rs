@@ -1,8 +1,9 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding: the client proves that it knows the password, the
 //! server that it knows what was made of it; neither says more to the other or to a listener.
 //!
-//! Passwords and names are taken as the bytes they are. That is what SASLprep makes of ASCII, and of nearly all other
-//! text that a keyboard produces.
+//! A [`Verifier`] is made of what SASLprep makes of a password, or if that has no place for it of the bytes as they are
+//! (so does PostgreSQL). The other half and the exchange itself take names and passwords as they come: for ASCII, and
+//! for nearly all other text that a keyboard produces, that is the same.
 
 mod client;
 mod server;
@@ -10,7 +11,7 @@ mod server;
 pub use client::Client;
 pub use server::{ClientFirst, Server, same_channel};
 
-use crate::{Secret, base64, same};
+use crate::{Secret, base64, same, saslprep};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -54,7 +55,7 @@ impl Drop for Verifier {
 impl Verifier {
     /// Makes one of a password, with a salt of the caller's.
     pub fn of_password(password: &[u8], salt: &[u8], iterations: u32) -> Verifier {
-        let salted = salted(password, salt, iterations);
+        let salted = salted_as_prepared(password, salt, iterations);
         let stored = stored_key(&salted);
         Verifier { iterations, salt: salt.to_vec(), stored, server: hmac(&salted, b"Server Key") }
     }
@@ -91,7 +92,7 @@ impl Verifier {
 
     /// Whether it was made of `password`: for clients that send the password itself.
     pub fn fits(&self, password: &[u8]) -> bool {
-        same(&stored_key(&salted(password, &self.salt, self.iterations)), &self.stored)
+        same(&stored_key(&salted_as_prepared(password, &self.salt, self.iterations)), &self.stored)
     }
 }
 
@@ -109,6 +110,11 @@ fn hmac(key: &[u8], text: &[u8]) -> Key {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; KEY] };
     mac.update(text);
     mac.finalize().into_bytes().into()
+}
+
+fn salted_as_prepared(password: &[u8], salt: &[u8], iterations: u32) -> Secret {
+    let prepared = saslprep::prepared(password);
+    salted(prepared.as_deref().map_or(password, Vec::as_slice), salt, iterations)
 }
 
 fn salted(password: &[u8], salt: &[u8], iterations: u32) -> Secret {

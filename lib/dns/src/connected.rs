@@ -16,9 +16,27 @@ use tokio::net::UdpSocket;
 
 type Soon<'a, T> = Pin<Box<dyn Send + Future<Output = io::Result<T>> + 'a>>;
 
-/// hickory's own provider of sockets and timers, but for the UDP sockets.
+/// hickory's own provider of sockets and timers, but for the UDP sockets, and for one server.
 #[derive(Clone, Default)]
-pub struct Connected(TokioRuntimeProvider);
+pub struct Connected {
+    tokio: TokioRuntimeProvider,
+    scope: u32,
+}
+
+impl Connected {
+    /// Sockets to a server behind the interface with this number, where its address needs one to be told; 0: none.
+    pub fn behind(scope: u32) -> Connected {
+        Connected { scope, ..Connected::default() }
+    }
+
+    /// hickory knows addresses without interfaces only.
+    fn scoped(&self, mut server: SocketAddr) -> SocketAddr {
+        if let SocketAddr::V6(server) = &mut server {
+            server.set_scope_id(self.scope);
+        }
+        server
+    }
+}
 
 impl RuntimeProvider for Connected {
     type Handle = TokioHandle;
@@ -27,7 +45,7 @@ impl RuntimeProvider for Connected {
     type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
 
     fn create_handle(&self) -> TokioHandle {
-        self.0.create_handle()
+        self.tokio.create_handle()
     }
 
     fn connect_tcp(
@@ -36,10 +54,11 @@ impl RuntimeProvider for Connected {
         from: Option<SocketAddr>,
         limit: Option<Duration>,
     ) -> Soon<'static, Self::Tcp> {
-        self.0.connect_tcp(server, from, limit)
+        self.tokio.connect_tcp(self.scoped(server), from, limit)
     }
 
     fn bind_udp(&self, local: SocketAddr, server: SocketAddr) -> Soon<'static, Socket> {
+        let server = self.scoped(server);
         Box::pin(async move {
             let socket = UdpSocket::bind(local).await?;
             // The trait advises against this for the sake of systems on which sending with an address then fails.

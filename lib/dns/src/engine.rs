@@ -8,14 +8,13 @@ use crate::connected::Connected;
 use crate::name::to_bytes;
 use crate::{Answer, CNAME_MAX};
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
-
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,9 +64,10 @@ impl Engine {
         let (attempts, ndots) = (options.attempts.max(1), options.ndots);
         let mut servers = named_servers(caches.unwrap_or_default());
         if servers.is_empty() {
-            servers = config.name_servers().to_vec();
+            let listed = config.name_servers().iter();
+            servers.extend(listed.map(|server| (server.clone(), scope_in(text, server.ip))));
         }
-        let servers = servers.into_iter().take(SERVERS_MAX).filter_map(|s| pool(s, &options)).collect();
+        let servers = servers.into_iter().take(SERVERS_MAX).filter_map(|(s, scope)| pool(s, scope, &options)).collect();
         Engine { runtime, servers, request, attempts, search, ndots }
     }
 
@@ -168,25 +168,46 @@ impl Engine {
     }
 }
 
-fn pool(server: NameServerConfig, options: &ResolverOpts) -> Option<NameServerPool<Connected>> {
+fn pool(server: NameServerConfig, scope: u32, options: &ResolverOpts) -> Option<NameServerPool<Connected>> {
     let mut options = options.clone();
     options.num_concurrent_reqs = 1;
     let context = Arc::new(PoolContext::new(options, TlsConfig::new().ok()?));
-    Some(NameServerPool::from_config([server], context, Connected::default()))
+    Some(NameServerPool::from_config([server], context, Connected::behind(scope)))
 }
 
-/// The servers in a list of addresses with blanks between them, each with `;` and a port if that is not 53. What is
-/// none is passed over.
-fn named_servers(list: &[u8]) -> Vec<NameServerConfig> {
+/// The servers in a list of addresses with blanks between them, with the number of the interface each is behind (0:
+/// whichever). To an address may be added `%` and the name or number of an interface, then `;` and a port if that is
+/// not 53. What is no such server is passed over.
+fn named_servers(list: &[u8]) -> Vec<(NameServerConfig, u32)> {
     let list = list.split(|b| b.is_ascii_whitespace()).filter_map(|one| std::str::from_utf8(one).ok());
     let servers = list.filter_map(|one| {
-        let (ip, port) = one.split_once(';').unwrap_or((one, "53"));
-        let mut server = NameServerConfig::udp_and_tcp(ip.parse::<IpAddr>().ok()?);
+        let (place, port) = one.split_once(';').unwrap_or((one, "53"));
+        let (ip, scope) = match place.split_once('%') {
+            Some((ip, interface)) => (ip.parse::<Ipv6Addr>().ok()?.into(), scope(interface)?),
+            None => (place.parse::<IpAddr>().ok()?, 0),
+        };
+        let mut server = NameServerConfig::udp_and_tcp(ip);
         let port = port.parse().ok()?;
         for connection in &mut server.connections {
             connection.port = port;
         }
-        Some(server)
+        Some((server, scope))
     });
     servers.collect()
+}
+
+/// The number of the interface behind which a resolv.conf has this server, which hickory leaves out.
+pub fn scope_in(text: &[u8], server: IpAddr) -> u32 {
+    let lines = text.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let places = lines.filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next());
+    let scopes = places.filter_map(|place| {
+        let (ip, interface) = place.split_once('%')?;
+        (ip.parse() == Ok(server)).then(|| scope(interface))?
+    });
+    scopes.into_iter().next().unwrap_or(0)
+}
+
+/// The number of an interface (RFC 4007 11.2).
+fn scope(interface: &str) -> Option<u32> {
+    interface.parse().ok().or_else(|| sys::net::interface_number(interface.as_bytes()).ok())
 }

@@ -98,8 +98,8 @@ impl Resolver {
     }
 
     /// A resolver that asks the name servers in `caches`, the value of DNSCACHEIP, instead of those in resolv.conf:
-    /// addresses with blanks between them, each with `;` and a port if that is not 53. Without a good one, as
-    /// [`Resolver::new`].
+    /// addresses with blanks between them, each with `%` and an interface if it needs one, and `;` and a port if that is
+    /// not 53. Without a good one, as [`Resolver::new`].
     pub fn asking(caches: Option<Vec<u8>>) -> Resolver {
         Resolver { caches, ..Resolver::default() }
     }

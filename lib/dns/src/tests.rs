@@ -188,6 +188,80 @@ fn d1_a_truncated_answer_is_asked_for_again_over_tcp() {
 }
 
 #[test]
+fn d1_an_answer_of_64_kib_is_read() {
+    let zone: Zone = |owner, _| {
+        let owner = owner.to_owned();
+        Some((ResponseCode::NoError, (0..2600).map(|_| address(&owner, 1)).collect()))
+    };
+    let r = resolver(zone, true);
+    assert_eq!(r.a(b"many.test"), Answer::Found(vec![ip(1); 2600]));
+}
+
+/// A resolver whose server sends these packets for each question; the bytes of the right answer are given to `forge`.
+fn forged(forge: fn(Vec<u8>, &UdpSocket, std::net::SocketAddr)) -> Resolver {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok((n, from)) = udp.recv_from(&mut buf) {
+            let zone: Zone = |owner, _| Some((ResponseCode::NoError, vec![address(owner, 1)]));
+            forge(answer(&buf[..n], zone, false).unwrap(), &udp, from);
+        }
+    });
+    with("options timeout:1 attempts:1\n", &format!("127.0.0.1;{port}"))
+}
+
+#[test]
+fn d1_wrong_id_port_or_question_is_ignored_until_the_answer_or_the_time_limit() {
+    /// The same with another address, and something else wrong.
+    fn forge(right: &[u8], change: fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut wrong = right.to_vec();
+        *wrong.last_mut().unwrap() = 66;
+        change(&mut wrong);
+        wrong
+    }
+    fn send_wrong(right: &[u8], udp: &UdpSocket, from: std::net::SocketAddr) {
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        other.send_to(&forge(right, |_| {}), from).unwrap();
+        // Id, the question's name and type (behind `\x01a\x04test\0`), less than an id.
+        let changes: [fn(&mut Vec<u8>); 4] = [|p| p[0] ^= 1, |p| p[13] ^= 1, |p| p[21] ^= 1, |p| p.truncate(1)];
+        for change in changes {
+            udp.send_to(&forge(right, change), from).unwrap();
+        }
+    }
+    let r = forged(|right, udp, from| {
+        send_wrong(&right, udp, from);
+        udp.send_to(&right, from).unwrap();
+    });
+    assert_eq!(r.a(b"a.test"), Answer::Found(vec![ip(1)]));
+    let r = forged(|right, udp, from| send_wrong(&right, udp, from));
+    assert_eq!(r.a(b"a.test"), Answer::Temporary);
+}
+
+#[test]
+fn d1_what_can_not_be_parsed_is_temporary() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    // The name of the answer stands at 24: a pointer to itself, to a later place, to one that leads back, behind the
+    // end; a label of no known kind, one longer than the packet.
+    let names: [&[u8]; 6] = [&[0xc0, 24], &[0xc0, 40], &[0xc0, 26, 0xc0, 24], &[0xff, 0xff], &[0x40, 0], &[63]];
+    std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        for name in names {
+            let (n, from) = udp.recv_from(&mut buf).unwrap();
+            let zone: Zone = |owner, _| Some((ResponseCode::NoError, vec![address(owner, 1)]));
+            let mut packet = answer(&buf[..n], zone, false).unwrap();
+            packet.splice(24..26, name.iter().copied());
+            udp.send_to(&packet, from).unwrap();
+        }
+    });
+    let r = with("options timeout:5 attempts:1\n", &format!("127.0.0.1;{port}"));
+    for name in names {
+        assert_eq!(r.a(b"a.test"), Answer::Temporary, "{name:?}");
+    }
+}
+
+#[test]
 fn d1_garbage_and_silence_are_temporary() {
     let r = resolver(|owner, _| (owner != "silent.test").then_some((ResponseCode::FormErr, vec![])), false);
     assert_eq!(r.a(b"odd.test"), Answer::Temporary);
@@ -217,6 +291,22 @@ fn a_server_that_refuses_connections_fails_at_once() {
 }
 
 #[test]
+fn a_server_may_be_behind_an_interface() {
+    let udp = UdpSocket::bind("[::1]:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok((n, from)) = udp.recv_from(&mut buf) {
+            let zone: Zone = |owner, _| Some((ResponseCode::NoError, vec![address(owner, 3)]));
+            udp.send_to(&answer(&buf[..n], zone, false).unwrap(), from).unwrap();
+        }
+    });
+    for scope in ["", "%lo", "%1"] {
+        assert_eq!(with("", &format!("::1{scope};{port}")).a(b"a.test"), Answer::Found(vec![ip(3)]), "{scope}");
+    }
+}
+
+#[test]
 fn the_next_server_is_asked_when_one_refuses() {
     let udp = UdpSocket::bind("127.0.0.2:0").unwrap();
     let port = udp.local_addr().unwrap().port();
@@ -238,9 +328,16 @@ fn without_a_name_server_line_this_host_is_asked() {
         assert_eq!(engine.servers(), 1, "{text:?}");
     }
     let listed = b"nameserver 127.0.0.1\nnameserver 127.0.0.2\n";
-    for (caches, servers) in [("", 2), ("nonsense ::1;x", 2), (" 192.0.2.1\t::1;5300 fe80::1%eth0", 2), ("::1", 1)] {
+    for (caches, servers) in [("", 2), ("nonsense ::1;x", 2), (" 192.0.2.1\t::1;5300 fe80::1%none0", 2), ("::1", 1)] {
         assert_eq!(Engine::from_text(listed, Some(caches.as_bytes())).servers(), servers, "{caches:?}");
     }
+    let scoped = "fe80::1%lo fe80::1%1;5300 fe80::1%none0 127.0.0.1%lo ::1%lo;x fe80::1%";
+    assert_eq!(Engine::from_text(listed, Some(scoped.as_bytes())).servers(), 2);
+    let text = b"# fe80::2%9\nnameserver 192.0.2.1\n nameserver\tfe80::1%lo \nnameserver fe80::2%none0\n";
+    for (ip, scope) in [("fe80::1", 1), ("fe80::2", 0), ("192.0.2.1", 0), ("::1", 0)] {
+        assert_eq!(crate::engine::scope_in(text, ip.parse().unwrap()), scope, "{ip}");
+    }
+    assert_eq!(Engine::from_text(text, None).servers(), 3);
     assert_eq!(Engine::from_text(b"search x.test\n", None).search(), [b"x.test"]);
 }
 

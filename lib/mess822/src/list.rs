@@ -1,6 +1,6 @@
 //! Address lists: finding the addresses in a field and putting others in their place.
 
-use crate::token::Token;
+use crate::token::{FromTop, Pile, Token};
 
 /// How many tokens a field's name takes: the word and its colon.
 const NAME_TOKENS: usize = 2;
@@ -9,15 +9,16 @@ const NAME_TOKENS: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadList;
 
-/// Shows every address of a field to `each`, which may change it, and returns the field with the changes.
+/// Shows every address of a field to `each`, which may change it, and returns the field with the changes, its first
+/// token on top.
 ///
 /// The tokens begin with the field's name and colon. Addresses are found **from the right to the left**, since an
 /// address list is easy to understand only that way; `each` gets them in that order, and for a bad list it has seen
 /// those right of the trouble. An address comes without its phrase and angle brackets, with its route if it has one;
 /// `<>` comes as no tokens at all. A missing comma between two addresses is put in. A comment inside an address
 /// without angle brackets moves behind it.
-pub fn rewrite<'a>(field: Vec<Token<'a>>, each: impl FnMut(&mut Vec<Token<'a>>)) -> Result<Vec<Token<'a>>, BadList> {
-    let mut scan = Scan { out: Vec::with_capacity(field.len() + 8), left: field, address: Vec::new(), each };
+pub fn rewrite<'a>(field: &'a Pile, each: impl FnMut(&mut Vec<Token<'a>>)) -> Result<Pile, BadList> {
+    let mut scan = Scan { out: Pile::default(), left: field.from_top(), address: Vec::new(), each };
     let mut in_group = false;
     // Whether a word here belongs to the address on its right.
     let mut joins = true;
@@ -30,7 +31,7 @@ pub fn rewrite<'a>(field: Vec<Token<'a>>, each: impl FnMut(&mut Vec<Token<'a>>))
                 }
                 in_group = true;
                 joins = true;
-                scan.out.push(token);
+                scan.out.put(&token);
             }
             Token::Colon => {
                 scan.address_done(false);
@@ -39,12 +40,12 @@ pub fn rewrite<'a>(field: Vec<Token<'a>>, each: impl FnMut(&mut Vec<Token<'a>>))
                 }
                 in_group = false;
                 joins = true;
-                scan.out.push(token);
+                scan.out.put(&token);
                 scan.pass_group_name();
             }
             Token::Right => {
                 scan.address_done(true);
-                scan.out.push(token);
+                scan.out.put(&token);
                 scan.bracketed()?;
                 joins = false;
             }
@@ -56,11 +57,11 @@ pub fn rewrite<'a>(field: Vec<Token<'a>>, each: impl FnMut(&mut Vec<Token<'a>>))
                 scan.address.push(token);
             }
             // A comment is no more than a blank.
-            Token::Comment(_) => scan.out.push(token),
+            Token::Comment(_) => scan.out.put(&token),
             Token::Comma => {
                 scan.address_done(false);
                 joins = true;
-                scan.out.push(token);
+                scan.out.put(&token);
             }
             Token::At | Token::Dot | Token::Left => {
                 joins = true;
@@ -70,15 +71,14 @@ pub fn rewrite<'a>(field: Vec<Token<'a>>, each: impl FnMut(&mut Vec<Token<'a>>))
     }
     scan.address_done(false);
     let Scan { left, mut out, .. } = scan;
-    out.extend(left.into_iter().rev());
-    out.reverse();
+    left.for_each(|token| out.put(&token));
     Ok(out)
 }
 
 /// The state of a scan; `out` and `address` grow from the right to the left, that is, in reverse.
 struct Scan<'a, F> {
-    left: Vec<Token<'a>>,
-    out: Vec<Token<'a>>,
+    left: FromTop<'a>,
+    out: Pile,
     address: Vec<Token<'a>>,
     each: F,
 }
@@ -86,7 +86,7 @@ struct Scan<'a, F> {
 impl<'a, F: FnMut(&mut Vec<Token<'a>>)> Scan<'a, F> {
     /// The next token to the left, down to the field's name.
     fn take(&mut self) -> Option<Token<'a>> {
-        if self.left.len() > NAME_TOKENS { self.left.pop() } else { None }
+        if self.left.left() > NAME_TOKENS { self.left.next() } else { None }
     }
 
     /// Ends the address that was being collected, if any, with a comma on its left if `comma`.
@@ -94,7 +94,7 @@ impl<'a, F: FnMut(&mut Vec<Token<'a>>)> Scan<'a, F> {
         if !self.address.is_empty() {
             self.show();
             if comma {
-                self.out.push(Token::Comma);
+                self.out.put(&Token::Comma);
             }
         }
     }
@@ -102,14 +102,14 @@ impl<'a, F: FnMut(&mut Vec<Token<'a>>)> Scan<'a, F> {
     fn show(&mut self) {
         self.address.reverse();
         (self.each)(&mut self.address);
-        self.out.extend(self.address.drain(..).rev());
+        self.address.drain(..).rev().for_each(|token| self.out.put(&token));
     }
 
     /// The words left of a group's colon, with the comma that ends the item before them.
     fn pass_group_name(&mut self) {
         while let Some(token) = self.take() {
             let ended = token == Token::Comma;
-            self.out.push(token);
+            self.out.put(&token);
             if ended {
                 break;
             }
@@ -131,15 +131,17 @@ impl<'a, F: FnMut(&mut Vec<Token<'a>>)> Scan<'a, F> {
         if !opened {
             return Err(BadList);
         }
-        self.out.push(Token::Left);
-        while let Some(token) = self.take() {
+        self.out.put(&Token::Left);
+        loop {
+            let before = self.left.clone();
+            let Some(token) = self.take() else { break };
             let of_phrase =
                 matches!(token, Token::Comment(_) | Token::Atom(_) | Token::Quoted(_) | Token::At | Token::Dot);
             if !of_phrase {
-                self.left.push(token);
+                self.left = before;
                 break;
             }
-            self.out.push(token);
+            self.out.put(&token);
         }
         Ok(())
     }
@@ -148,15 +150,15 @@ impl<'a, F: FnMut(&mut Vec<Token<'a>>)> Scan<'a, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{parse, unparse, unquote};
+    use crate::token::{unparse, unquote};
     use proptest::prelude::*;
 
     /// The addresses in the order they were shown, and the field after identity rewriting.
     fn addresses(field: &[u8]) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
         let mut found = Vec::new();
-        let Ok(tokens) = parse(field) else { return (found, None) };
-        let out = rewrite(tokens, |a| found.push(unquote(a))).ok();
-        (found, out.map(|o| unparse(&o)))
+        let Ok(tokens) = Pile::parse(field) else { return (found, None) };
+        let out = rewrite(&tokens, |a| found.push(unquote(a))).ok();
+        (found, out.map(|o| unparse(o.from_top())))
     }
 
     #[test]
@@ -188,8 +190,8 @@ mod tests {
 
     #[test]
     fn addresses_can_be_emptied_and_grown() {
-        let tokens = parse(b"To: a, b@c (x)").unwrap();
-        let out = rewrite(tokens, |a| {
+        let tokens = Pile::parse(b"To: a, b@c (x)").unwrap();
+        let out = rewrite(&tokens, |a| {
             if a.len() == 1 {
                 a.push(Token::At);
                 a.push(Token::Atom(b"new".into()));
@@ -197,7 +199,7 @@ mod tests {
                 a.clear();
             }
         });
-        assert_eq!(unparse(&out.unwrap()), b"To: a@new, (x)\n");
+        assert_eq!(unparse(out.unwrap().from_top()), b"To: a@new, (x)\n");
     }
 
     /// Text that looks like address lists more often than chance would have it.

@@ -92,6 +92,11 @@ impl Token<'_> {
 /// Cuts `text` into tokens. Blanks, tabs, CR and LF between tokens count for nothing. An empty list is fine.
 pub fn parse(text: &[u8]) -> Result<Vec<Token<'_>>, Unparsable> {
     let mut tokens = Vec::new();
+    cut(text, |token| tokens.push(token)).map(|()| tokens)
+}
+
+/// Shows the tokens of `text` to `each`, from the left to the right.
+fn cut<'a>(text: &'a [u8], mut each: impl FnMut(Token<'a>)) -> Result<(), Unparsable> {
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
         rest = after;
@@ -119,9 +124,100 @@ pub fn parse(text: &[u8]) -> Result<Vec<Token<'_>>, Unparsable> {
                 }
             }
         };
-        tokens.push(token);
+        each(token);
     }
-    Ok(tokens)
+    Ok(())
+}
+
+/// Many tokens in little memory: a mark takes a byte, a word two bytes more than its own. They are read from the end
+/// they were put on. A field of a megabyte may have a million tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Pile {
+    /// For each token: a word's bytes, their number as [`Pile::put`] writes it, the kind. So it is read from the end.
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+/// The lengths of words that take one byte; behind any other stand its eight bytes, and this.
+const LONG: u8 = u8::MAX;
+
+impl Pile {
+    /// The tokens of `text`, the last one on top.
+    pub fn parse(text: &[u8]) -> Result<Pile, Unparsable> {
+        let mut pile = Pile::default();
+        cut(text, |token| pile.put(&token)).map(|()| pile)
+    }
+
+    /// Puts a copy of a token on top.
+    pub fn put(&mut self, token: &Token<'_>) {
+        self.count += 1;
+        let (kind, word) = match token {
+            Token::Atom(word) => (b'a', word),
+            Token::Quoted(word) => (b'"', word),
+            Token::Literal(word) => (b'[', word),
+            Token::Comment(word) => (b'(', word),
+            mark => return self.bytes.push(mark.mark()),
+        };
+        self.bytes.extend_from_slice(word);
+        match u8::try_from(word.len()) {
+            Ok(length) if length != LONG => self.bytes.push(length),
+            _ => {
+                self.bytes.extend_from_slice(&word.len().to_le_bytes());
+                self.bytes.push(LONG);
+            }
+        }
+        self.bytes.push(kind);
+    }
+
+    /// The tokens from the top.
+    pub fn from_top(&self) -> FromTop<'_> {
+        FromTop { bytes: &self.bytes, count: self.count }
+    }
+}
+
+/// The tokens of a [`Pile`], from its top.
+#[derive(Clone, Debug)]
+pub struct FromTop<'a> {
+    bytes: &'a [u8],
+    count: usize,
+}
+
+impl FromTop<'_> {
+    /// How many are left.
+    pub fn left(&self) -> usize {
+        self.count
+    }
+}
+
+impl<'a> Iterator for FromTop<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let (&kind, rest) = self.bytes.split_last()?;
+        self.count -= 1;
+        self.bytes = rest;
+        let word: fn(Cow<'a, [u8]>) -> Token<'a> = match kind {
+            b'a' => Token::Atom,
+            b'"' => Token::Quoted,
+            b'[' => Token::Literal,
+            b'(' => Token::Comment,
+            b'<' => return Some(Token::Left),
+            b'>' => return Some(Token::Right),
+            b'@' => return Some(Token::At),
+            b',' => return Some(Token::Comma),
+            b';' => return Some(Token::Semicolon),
+            b':' => return Some(Token::Colon),
+            _ => return Some(Token::Dot),
+        };
+        let (&length, rest) = rest.split_last()?;
+        let (rest, length) = match length {
+            LONG => rest.split_last_chunk().map(|(rest, length)| (rest, usize::from_le_bytes(*length)))?,
+            _ => (rest, usize::from(length)),
+        };
+        let (rest, text) = rest.split_at_checked(rest.len().checked_sub(length)?)?;
+        self.bytes = rest;
+        Some(word(Cow::Borrowed(text)))
+    }
 }
 
 /// The meaning of a quote, comment or literal whose opening byte was just read; `rest` goes behind its closing byte.
@@ -188,21 +284,21 @@ const LINE_LEN: usize = 80;
 
 /// Writes a field that begins with its name, as lines that end with a newline. It is folded after commas only, and
 /// only where the next item would not fit.
-pub fn unparse(tokens: &[Token<'_>]) -> Vec<u8> {
+pub fn unparse<'a>(tokens: impl IntoIterator<Item = Token<'a>>) -> Vec<u8> {
     let mut out = Folded::default();
     let mut before = None;
     for token in tokens {
-        if before.is_some_and(|b| needs_space(b, token)) {
+        if before.as_ref().is_some_and(|b| needs_space(b, &token)) {
             out.text.push(b' ');
         }
-        match token {
+        match &token {
             Token::Atom(w) => out.escaped(w),
             Token::Quoted(w) => out.between(b'"', w, b'"'),
             Token::Literal(w) => out.between(b'[', w, b']'),
             Token::Comment(w) => out.between(b'(', w, b')'),
             mark => out.text.push(mark.mark()),
         }
-        if *token == Token::Comma {
+        if token == Token::Comma {
             out.fold();
         }
         before = Some(token);
@@ -326,6 +422,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pile_gives_back_what_was_put_on_it() {
+        let words = [0, 1, 254, 255, 256, 70_000].map(|n| vec![b'x'; n]);
+        let mut all =
+            vec![Token::Left, Token::Right, Token::At, Token::Comma, Token::Semicolon, Token::Colon, Token::Dot];
+        for word in &words {
+            for kind in [Token::Atom, Token::Quoted, Token::Literal, Token::Comment] {
+                all.push(kind(Cow::Borrowed(word)));
+            }
+        }
+        let mut pile = Pile::default();
+        all.iter().for_each(|token| pile.put(token));
+        let mut top = pile.from_top();
+        assert_eq!(top.left(), all.len());
+        assert!(top.by_ref().eq(all.iter().rev().cloned()));
+        assert_eq!(top.left(), 0);
+        let text = b"To: a.b <\"c\"@[d]> (e), \\a;";
+        let parsed = Pile::parse(text).unwrap();
+        assert!(parsed.from_top().eq(parse(text).unwrap().into_iter().rev()));
+        assert_eq!(Pile::parse(b"(").err(), Some(Unparsable));
+    }
+
+    #[test]
     fn what_does_not_end_is_unparsable() {
         for text in ["(", "(()", "(a\\", "\"", "\"a\\\"", "[", "[\\]", ")", "]", "a ]", "a )"] {
             assert_eq!(parse(text.as_bytes()), Err(Unparsable), "{text}");
@@ -347,14 +465,14 @@ mod tests {
             ("To: \\\n\\\n", "To: \"\\\n \\\n \"\n"),
         ];
         for &(before, after) in rows {
-            assert_eq!(unparse(&parse(before.as_bytes()).unwrap()), after.as_bytes());
+            assert_eq!(unparse(parse(before.as_bytes()).unwrap()), after.as_bytes());
         }
         let item = |n: usize| "x".repeat(n);
         // "To: " + 36 + ", " + 36 is 78 bytes; the fold of two bytes makes it 80.
         let fits = format!("To: {}, {}\n", item(36), item(36));
-        assert_eq!(unparse(&parse(fits.as_bytes()).unwrap()), fits.as_bytes());
+        assert_eq!(unparse(parse(fits.as_bytes()).unwrap()), fits.as_bytes());
         let folded = format!("To: {},\n  {}\n", item(36), item(37));
-        assert_eq!(unparse(&parse(folded.as_bytes()).unwrap()), folded.as_bytes());
+        assert_eq!(unparse(parse(folded.as_bytes()).unwrap()), folded.as_bytes());
     }
 
     #[test]

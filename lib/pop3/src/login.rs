@@ -3,6 +3,7 @@
 use crate::command::split;
 use crate::line::{Line, Lines};
 use crate::output::Output;
+use auth::scram::{self, ClientFirst};
 use auth::{Secret, base64, digest, plain};
 use std::io::{self, Read, Write};
 
@@ -39,6 +40,15 @@ pub enum Method {
     Cram,
 }
 
+/// What an exchange is about.
+#[derive(Clone, Copy)]
+enum Mechanism {
+    Plain,
+    Login,
+    Cram,
+    Scram,
+}
+
 /// What a client may do here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -46,6 +56,8 @@ pub struct Offer {
     pub apop: bool,
     /// Take CRAM-MD5.
     pub cram: bool,
+    /// Take SCRAM-SHA-256.
+    pub scram: bool,
     /// About TLS.
     pub tls: Tls,
 }
@@ -73,6 +85,18 @@ pub enum End {
     WithoutTls,
     /// Somebody else has to look at these.
     Check(Credentials),
+    /// Somebody else has to go on with this exchange, by [`challenge`].
+    Scram(ScramFirst),
+}
+
+/// What a client says first in an exchange of SCRAM-SHA-256.
+pub struct ScramFirst {
+    /// The user name, without NUL.
+    pub user: Vec<u8>,
+    /// The message up to its second comma: about channel binding.
+    pub header: Vec<u8>,
+    /// The rest.
+    pub bare: Vec<u8>,
 }
 
 /// What a line leads to.
@@ -82,7 +106,7 @@ enum Step {
     /// The capabilities, and the next line.
     Capabilities,
     /// An exchange, with what the client has said already.
-    Exchange(Method, Option<Secret>),
+    Exchange(Mechanism, Option<Secret>),
     /// The end of the conversation, with a yes.
     Quit,
     /// The end of the conversation.
@@ -144,22 +168,24 @@ impl Login {
         };
         match name.to_ascii_uppercase().as_slice() {
             b"" => Step::Answer(crate::SYNTAX),
-            plain::PLAIN => Step::Exchange(Method::Plain, initial),
-            plain::LOGIN => Step::Exchange(Method::Login, initial),
+            plain::PLAIN => Step::Exchange(Mechanism::Plain, initial),
+            plain::LOGIN => Step::Exchange(Mechanism::Login, initial),
             // The server speaks first.
             digest::CRAM_MD5 if self.offer.cram && initial.is_some() => Step::Answer(crate::SYNTAX),
-            digest::CRAM_MD5 if self.offer.cram => Step::Exchange(Method::Cram, None),
+            digest::CRAM_MD5 if self.offer.cram => Step::Exchange(Mechanism::Cram, None),
+            scram::NAME if self.offer.scram => Step::Exchange(Mechanism::Scram, initial),
             _ => Step::Answer(b"-ERR auth type unimplemented\r\n"),
         }
     }
 
     fn put_capabilities<W: Write>(&self, output: &mut Output<W>) -> io::Result<()> {
-        let Offer { apop, cram, tls } = self.offer;
-        let lines: [(bool, &[u8]); 7] = [
+        let Offer { apop, cram, scram, tls } = self.offer;
+        let lines: [(bool, &[u8]); 8] = [
             (true, b"+OK capability list follows\r\nTOP\r\nUSER\r\nUIDL\r\n"),
             (apop, b"APOP\r\n"),
             (tls != Tls::Required, b"SASL PLAIN LOGIN"),
             (tls != Tls::Required && cram, b" CRAM-MD5"),
+            (tls != Tls::Required && scram, b" SCRAM-SHA-256"),
             (tls != Tls::Required, b"\r\n"),
             (matches!(tls, Tls::Offered | Tls::Required), b"STLS\r\n"),
             (true, b".\r\n"),
@@ -194,9 +220,9 @@ pub fn converse<R: Read, W: Write>(
         }
         let Some(line) = lines.next()? else { return Ok(End::Gone) };
         let mut step = login.step(line);
-        if let Step::Exchange(method, initial) = step {
-            step = match (Exchange { lines, output, initial }).run(method, timestamp) {
-                Ok(credentials) => Step::End(End::Check(credentials)),
+        if let Step::Exchange(mechanism, initial) = step {
+            step = match (Exchange { lines, output, initial }).run(mechanism, timestamp) {
+                Ok(end) => Step::End(end),
                 Err(Stop::Answer(text)) => Step::Answer(text),
                 Err(Stop::Gone) => return Ok(End::Gone),
                 Err(Stop::Trouble(e)) => return Err(e),
@@ -223,6 +249,15 @@ pub fn converse<R: Read, W: Write>(
     }
 }
 
+/// Puts one more question to a client in an exchange; its answer. Both are without Base64.
+pub fn challenge<R: Read, W: Write>(
+    lines: &mut Lines<R>,
+    output: &mut Output<W>,
+    question: &[u8],
+) -> Result<Secret, Stop> {
+    Exchange { lines, output, initial: None }.hear(&base64::encode(question))
+}
+
 /// An exchange of SASL.
 struct Exchange<'a, R, W> {
     lines: &'a mut Lines<R>,
@@ -232,11 +267,12 @@ struct Exchange<'a, R, W> {
 }
 
 /// Why an exchange ends without credentials.
-enum Stop {
+pub enum Stop {
     /// The client is answered this.
     Answer(&'static [u8]),
     /// The client is gone.
     Gone,
+    /// The connection fails.
     Trouble(io::Error),
 }
 
@@ -247,27 +283,33 @@ impl From<io::Error> for Stop {
 }
 
 impl<R: Read, W: Write> Exchange<'_, R, W> {
-    fn run(&mut self, method: Method, timestamp: &[u8]) -> Result<Credentials, Stop> {
+    fn run(&mut self, mechanism: Mechanism, timestamp: &[u8]) -> Result<End, Stop> {
         let (first, second);
-        let pair = match method {
-            Method::Plain => {
+        let (method, pair) = match mechanism {
+            Mechanism::Plain => {
                 first = self.hear(b"")?;
-                plain::split(&first).map(|(_, user, password)| (user, password))
+                (Method::Plain, plain::split(&first).map(|(_, user, password)| (user, password)))
             }
-            Method::Cram => {
+            Mechanism::Cram => {
                 first = self.hear(&base64::encode(timestamp))?;
-                digest::split_cram_response(&first)
+                (Method::Cram, digest::split_cram_response(&first))
             }
-            Method::Login | Method::User | Method::Apop => {
+            Mechanism::Login => {
                 first = self.hear(plain::ASK_USER)?;
                 second = self.hear(plain::ASK_PASSWORD)?;
-                Some((first.as_slice(), second.as_slice()))
+                (Method::Login, Some((first.as_slice(), second.as_slice())))
+            }
+            Mechanism::Scram => {
+                first = self.hear(b"")?;
+                let ClientFirst { header, bare, user, .. } =
+                    ClientFirst::parse(&first).ok().filter(|_| !first.contains(&0)).ok_or(Stop::Answer(MALFORMED))?;
+                return Ok(End::Scram(ScramFirst { user, header: header.to_vec(), bare: bare.to_vec() }));
             }
         };
         // The checker gets fields ended by NUL.
         let good = |part: &[u8]| !part.is_empty() && !part.contains(&0);
         let (user, secret) = pair.filter(|(u, s)| good(u) && good(s)).ok_or(Stop::Answer(MALFORMED))?;
-        Ok(Credentials { user: user.to_vec(), secret: Secret::new(secret.to_vec()), method })
+        Ok(End::Check(Credentials { user: user.to_vec(), secret: Secret::new(secret.to_vec()), method }))
     }
 
     /// What the client answers to `question`, which is in Base64 already, or has said already.

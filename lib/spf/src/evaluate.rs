@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// Terms that ask the DNS, in one check (RFC 7208 4.6.4).
 const TERMS_MAX: u32 = 10;
-/// Terms whose name has nothing to say (RFC 7208 4.6.4).
+/// Look-ups, in one check, of names that have nothing to say (RFC 7208 4.6.4).
 const VOIDS_MAX: u32 = 2;
 /// Exchangers of one `mx`, and names of an address that are looked at (RFC 7208 4.6.4).
 const NAMES_MAX: usize = 10;
@@ -209,7 +209,9 @@ impl<N: Names> Check<'_, N> {
                 self.count_term()?;
                 let name = target(self, name);
                 self.note("MPTR", &name);
-                Ok(self.validated().iter().any(|n| is_within(n, &name)))
+                let is_known = self.validated().iter().any(|n| is_within(n, &name));
+                self.check_voids()?;
+                Ok(is_known)
             }
             Mechanism::Ip4(net, width) => {
                 self.note("MIPv4", format!("{net}/{width}").as_bytes());
@@ -249,8 +251,8 @@ impl<N: Names> Check<'_, N> {
         }
         // A domain without mail has the root as its exchanger (RFC 7505).
         for exchanger in exchangers.iter().filter(|mx| !mx.name.is_empty()) {
-            // One without an address of the client's family does not count as void: that limit is one of terms.
-            let addresses = self.addresses(&exchanger.name).records().ok_or(NO_ANSWER)?;
+            let addresses = self.addresses(&exchanger.name);
+            let addresses = self.or_void(addresses)?;
             if addresses.iter().any(|&a| self.is_near(a, widths)) {
                 return Ok(true);
             }
@@ -271,12 +273,16 @@ impl<N: Names> Check<'_, N> {
         if self.ip.is_ipv4() { general(self.names.a(name)) } else { general(self.names.aaaa(name)) }
     }
 
-    /// The names of the client whose address is the client's (RFC 7208 5.5). What cannot be found out is none.
+    /// The names of the client whose address is the client's (RFC 7208 5.5). What cannot be found out is none; void
+    /// look-ups are charged, and it is for the caller to see if they were too many.
     fn validated(&mut self) -> &[Vec<u8>] {
         if self.validated.is_none() {
-            let mut names = self.names.ptr(self.ip).records().unwrap_or_default();
+            let mut names = self.charged(self.names.ptr(self.ip)).unwrap_or_default();
             names.truncate(NAMES_MAX);
-            names.retain(|name| self.addresses(name).records().is_some_and(|list| list.contains(&self.ip)));
+            names.retain(|name| {
+                let addresses = self.addresses(name);
+                self.charged(addresses).is_some_and(|list| list.contains(&self.ip))
+            });
             self.validated = Some(names);
         }
         self.validated.as_deref().unwrap_or_default()
@@ -299,16 +305,25 @@ impl<N: Names> Check<'_, N> {
         Ok(())
     }
 
-    /// The records; that there are none is charged.
+    /// The records, `None` if they could not be found out; that there are none is charged.
+    fn charged<T>(&mut self, answer: Answer<T>) -> Option<Vec<T>> {
+        let list = answer.records()?;
+        self.budget.voids += u32::from(list.is_empty());
+        Some(list)
+    }
+
+    /// The records, as long as there was not too often none.
     fn or_void<T>(&mut self, answer: Answer<T>) -> Result<Vec<T>, Stop> {
-        let list = answer.records().ok_or(NO_ANSWER)?;
-        if list.is_empty() {
-            self.budget.voids += 1;
-            if self.budget.voids > VOIDS_MAX {
-                return Err(Stop(Outcome::PermError, "too many void DNS lookups"));
-            }
-        }
+        let list = self.charged(answer).ok_or(NO_ANSWER)?;
+        self.check_voids()?;
         Ok(list)
+    }
+
+    fn check_voids(&self) -> Result<(), Stop> {
+        match self.budget.voids {
+            0..=VOIDS_MAX => Ok(()),
+            _ => Err(Stop(Outcome::PermError, "too many void DNS lookups")),
+        }
     }
 
     /// The explanation of a failure: the domain's if it is usable (RFC 7208 6.2), else the site's.

@@ -94,11 +94,17 @@ fn check_with(records: &[(&str, &str)], query: &Query<'_>) -> spf::Verdict {
         fn aaaa(&self, _: &[u8]) -> Answer<Ipv6Addr> {
             Answer::NoRecords
         }
-        fn mx(&self, _: &[u8]) -> Answer<Mx> {
-            Answer::NoRecords
+        /// `two` and `three` begin names with so many exchangers.
+        fn mx(&self, name: &[u8]) -> Answer<Mx> {
+            let count = if name.starts_with(b"two") { 2 } else { 3 * u8::from(name.starts_with(b"three")) };
+            let list: Vec<Mx> = (0..count).map(|n| Mx { preference: n.into(), name: vec![b'a' + n] }).collect();
+            if list.is_empty() { Answer::NoRecords } else { Answer::Found(list) }
         }
-        fn ptr(&self, _: IpAddr) -> Answer<Vec<u8>> {
-            Answer::NoRecords
+        /// As many names as the last octet says.
+        fn ptr(&self, ip: IpAddr) -> Answer<Vec<u8>> {
+            let IpAddr::V4(ip) = ip else { return Answer::NoRecords };
+            let list: Vec<Vec<u8>> = (1..ip.octets()[3]).map(|n| vec![b'a' + n]).collect();
+            if list.is_empty() { Answer::NoRecords } else { Answer::Found(list) }
         }
     }
     spf::check(&Texts(records), query)
@@ -131,6 +137,36 @@ fn d2_two_records_eleven_lookups_and_three_void_ones_are_permanent_errors() {
     let long = format!("{}@a.test", "x".repeat(450));
     let grown = check_with(&[("a.test", "v=spf1 exists:%{s}.%{s}.%{s}.test ?all")], &query(&long));
     assert_eq!(grown.outcome, Outcome::Neutral);
+}
+
+#[test]
+fn d2_void_lookups_are_counted_in_total() {
+    let (few, many) = (Outcome::Fail, Outcome::PermError);
+    for (ip, text, outcome) in [
+        (1, "v=spf1 a:x.test a:y.test -all", few),
+        (1, "v=spf1 a:x.test a:y.test exists:z.test -all", many),
+        // Each exchanger without an address is one.
+        (1, "v=spf1 mx:two.test -all", few),
+        (1, "v=spf1 mx:two.test a:x.test -all", many),
+        (1, "v=spf1 mx:three.test -all", many),
+        // And each name of the client's, but these are looked up once.
+        (1, "v=spf1 ptr a:x.test ptr -all", few),
+        (3, "v=spf1 ptr ptr -all", few),
+        (4, "v=spf1 ptr -all", many),
+        (3, "v=spf1 ?exists:%{p}.test -all", many),
+        // Those of a domain referred to are the same check's.
+        (1, "v=spf1 a:x.test include:inner.test -all", few),
+        (1, "v=spf1 a:x.test include:inner.test a:y.test -all", many),
+        (1, "v=spf1 a:x.test a:y.test redirect=inner.test", many),
+        // What explains a failure can not turn it into another result.
+        (1, "v=spf1 a:x.test a:y.test -all exp=gone.test", few),
+        (9, "v=spf1 -all exp=%{p}.test", few),
+    ] {
+        let records = [("a.test", text), ("inner.test", "v=spf1 a:w.test -all")];
+        let mut query = query("f@a.test");
+        query.ip = Ipv4Addr::new(192, 0, 2, ip).into();
+        assert_eq!(check_with(&records, &query).outcome, outcome, "{text}");
+    }
 }
 
 #[test]

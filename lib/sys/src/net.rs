@@ -3,6 +3,7 @@
 use nix::net::if_::InterfaceFlags;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
 
 /// The addresses of all interfaces that are up, and the two unspecified ones, 0.0.0.0 and ::, which mean this host to
 /// itself (RFC 1122 3.2.1.3). Scopes of link-local addresses are left out; nothing comes twice in a row.
@@ -23,9 +24,22 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(list)
 }
 
+/// The number of the interface with this name, as link-local addresses need it.
+pub fn interface_number(name: &[u8]) -> io::Result<u32> {
+    Ok(nix::net::if_::if_nametoindex(std::ffi::OsStr::from_bytes(name))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interfaces_have_numbers() {
+        assert_eq!(interface_number(b"lo").unwrap(), 1);
+        for none in [&b""[..], b"none0", b"l\0o"] {
+            assert!(interface_number(none).is_err());
+        }
+    }
 
     #[test]
     fn the_loopback_and_the_unspecified_addresses_are_local() {

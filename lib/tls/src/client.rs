@@ -43,6 +43,8 @@ pub enum Trust<'a> {
     File(&'a [u8]),
     /// An authority in one of this directory's files.
     Directory(&'a [u8]),
+    /// What [`Trust::File`] says of the first, and an authority in the directory that is the second.
+    FileAndDirectory(&'a [u8], &'a [u8]),
     /// The certificate's digest, as binary: its length says which.
     Digest(&'a [u8]),
 }
@@ -90,9 +92,12 @@ impl Client {
             Trust::Anybody => (None, Vec::new(), None),
             Trust::BuiltIn => (Some(roots::load(None, None)?), Vec::new(), None),
             Trust::File(file) => {
-                let servers = pem::certificates(file)?;
-                let servers = if servers.len() > SERVERS_MAX { Vec::new() } else { servers };
-                (roots_of(file, &servers)?, servers, None)
+                let servers = servers(file)?;
+                (roots_of(file, None, &servers)?, servers, None)
+            }
+            Trust::FileAndDirectory(file, dir) => {
+                let servers = servers(file)?;
+                (roots_of(file, Some(dir), &servers)?, servers, None)
             }
             Trust::Directory(dir) => (Some(roots::load(None, Some(dir))?), Vec::new(), None),
             Trust::Digest(digest) if !verifier::is_digest_length(digest.len()) => {
@@ -132,12 +137,22 @@ impl Client {
     }
 }
 
-/// The authorities of a file; none if all of its certificates are servers' own, which the library may refuse as
-/// authorities.
-fn roots_of(file: &[u8], servers: &[CertificateDer<'static>]) -> Result<Option<Arc<RootCertStore>>, Error> {
-    match roots::load(Some(file), None) {
+/// The certificates of a file that may be servers' own; none if there are too many.
+fn servers(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let servers = pem::certificates(file)?;
+    Ok(if servers.len() > SERVERS_MAX { Vec::new() } else { servers })
+}
+
+/// The authorities of a file and perhaps a directory; none if all certificates of the file are servers' own, which the
+/// library may refuse as authorities.
+fn roots_of(
+    file: &[u8],
+    dir: Option<&[u8]>,
+    servers: &[CertificateDer<'static>],
+) -> Result<Option<Arc<RootCertStore>>, Error> {
+    match roots::load(Some(file), dir) {
         Ok(roots) => Ok(Some(roots)),
-        Err(_) if !servers.is_empty() => Ok(Some(Arc::new(RootCertStore::empty()))),
+        Err(Error::NoCertificate(_)) if !servers.is_empty() => Ok(Some(Arc::new(RootCertStore::empty()))),
         Err(e) => Err(e),
     }
 }

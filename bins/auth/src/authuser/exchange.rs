@@ -4,17 +4,19 @@
 //! |---|---|
 //! | the server's first message, LF | |
 //! | | the client's last message, NUL |
-//! | the server's last message, LF; this program becomes the other | |
+//! | the server's last message, LF | |
+//! | | the end of input: now this program becomes the other |
 //!
-//! If the password is wrong, or the caller gives up, nothing more comes and the exit code is 1. A user who is not
+//! If the password is wrong nothing more comes, and if the caller gives up it writes anything else in place of the end
+//! of input: the exit code is 1. A user who is not
 //! there, or whose password is kept in a form that does not allow this, gets a salt like any other: always the same,
 //! made with a key that nobody else knows.
 
 use crate::request::{Request, Scram};
 use crate::{ANSWERS, Failure, INPUT};
-use auth::Secret;
 use auth::scram::{self, ClientFirst, Server, Verifier};
 use auth::stored::Stored;
+use auth::{Secret, saslprep};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -30,7 +32,7 @@ const KEY: usize = 32;
 pub fn run(home: &Path, text: &[u8], request: &Request, scram: &Scram, value: Option<&[u8]>) -> Result<(), Failure> {
     // The client must not be asked as one user and let in as another.
     let client = ClientFirst::parse_bare(&scram.bare).map_err(|_| Failure::Misused)?;
-    if !client.user.eq_ignore_ascii_case(&request.user) {
+    if !saslprep::prepared(&client.user).is_some_and(|user| user.eq_ignore_ascii_case(&request.user)) {
         return Err(Failure::Misused);
     }
     let key = key(home).unwrap_or_else(|_| Secret::new(text.to_vec()));
@@ -49,7 +51,14 @@ pub fn run(home: &Path, text: &[u8], request: &Request, scram: &Scram, value: Op
     say(server.first())?;
     let last = listen()?;
     let answer = server.finish(&last).map_err(|_| Failure::Refused)?;
-    say(&answer)
+    say(&answer)?;
+    // The client may have something to say to the other program: not before it has heard this.
+    let mut input = INPUT;
+    match input.read(&mut [0]) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(Failure::Refused),
+        Err(_) => Err(Failure::Trouble),
+    }
 }
 
 fn say(message: &[u8]) -> Result<(), Failure> {

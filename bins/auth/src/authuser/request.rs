@@ -1,7 +1,7 @@
 //! What stands on descriptor 3.
 
 use crate::Failure;
-use auth::{Secret, scram};
+use auth::{Secret, saslprep, scram};
 use std::io::Read;
 
 /// All fields with their NULs (bytes).
@@ -11,7 +11,7 @@ const SCRAM_MAX: usize = 4096;
 
 /// A user to be checked.
 pub struct Request {
-    /// The name, its domain in lower case.
+    /// The name, its domain in lower case; in a SCRAM exchange what SASLprep makes of it.
     pub user: Vec<u8>,
     /// The password, or a digest. Not empty but in a SCRAM exchange.
     pub response: Secret,
@@ -47,10 +47,10 @@ impl Request {
             if length > SCRAM_MAX {
                 return Err(Failure::Misused);
             }
-            if let Ok(request) = Request::parse(input.get(..length).unwrap_or_default())
-                && request.scram.is_some()
-            {
-                return Ok(request);
+            match Request::parse(input.get(..length).unwrap_or_default()) {
+                Ok(request) if request.scram.is_some() => return Ok(request),
+                Err(Failure::Refused) => return Err(Failure::Refused),
+                _ => {}
             }
         }
         if length > INPUT_MAX {
@@ -72,7 +72,12 @@ impl Request {
         if let Some(domain) = raw.get_mut(at..user.len()) {
             domain.make_ascii_lowercase();
         }
-        let user = raw.get(..user.len()).unwrap_or_default().to_vec();
+        let user = raw.get(..user.len()).unwrap_or_default();
+        let user = match scram {
+            None => user.to_vec(),
+            // RFC 5802 5.1: a name that cannot be prepared ends the exchange, and so does one of which nothing is left.
+            Some(_) => saslprep::prepared(user).filter(|name| !name.is_empty()).ok_or(Failure::Refused)?.to_vec(),
+        };
         Ok(Request { user, response: Secret::new(response.to_vec()), challenge: challenge.to_vec(), scram, raw })
     }
 
@@ -142,6 +147,12 @@ mod tests {
     fn a_scram_exchange_does_not_wait_for_the_end() {
         let request = Request::read(Open(b"joe smith\0\0SCRAM-SHA-256 n=joe smith,r=abc xyz\0")).unwrap();
         assert_eq!(request.scram, Some(Scram { bare: b"n=joe smith,r=abc".to_vec(), nonce: b"xyz".to_vec() }));
+        let request = Request::read(Open("ju\u{308}rg\0\0SCRAM-SHA-256 n=ju\u{308}rg,r=abc xyz\0".as_bytes())).unwrap();
+        assert_eq!(request.user, "j\u{fc}rg".as_bytes());
+        for name in ["\u{7}", "\u{ad}", "\u{627}1"] {
+            let input = format!("{name}\0\0SCRAM-SHA-256 n={name},r=abc xyz\0");
+            assert_eq!(Request::read(Open(input.as_bytes())).err(), Some(Failure::Refused));
+        }
         // With a password it is a challenge like another.
         assert_eq!(Request::read(&b"joe\0x\0SCRAM-SHA-256 n=joe,r=abc xyz\0"[..]).unwrap().scram, None);
     }

@@ -3,7 +3,7 @@
 use super::settings::{Settings, to_nul};
 use super::{Failure, date_field, message_id_field};
 use mess822::hfield::{self, Name};
-use mess822::token::{self, Token};
+use mess822::token::{self, Pile, Token};
 use mess822::{list, quote};
 
 /// For a message that names nobody in To or Cc: RFC 822 wants one of them.
@@ -139,8 +139,8 @@ impl<'s> Header<'s> {
     /// the trouble were noted.
     fn rewrite(&mut self, field: &[u8], role: Role) -> Option<Vec<u8>> {
         let settings = self.settings;
-        let tokens = token::parse(field).ok()?;
-        let rewritten = list::rewrite(tokens, |address| {
+        let tokens = Pile::parse(field).ok()?;
+        let rewritten = list::rewrite(&tokens, |address| {
             settings.defaults.complete(address);
             match role {
                 Role::Shown => {
@@ -155,7 +155,9 @@ impl<'s> Header<'s> {
                 Role::ReturnPath | Role::Named => {}
             }
         });
-        Some(token::unparse(&rewritten.ok()?))
+        let rewritten = rewritten.ok()?;
+        drop(tokens);
+        Some(token::unparse(rewritten.from_top()))
     }
 
     /// The envelope sender, once all fields were taken.
@@ -166,7 +168,7 @@ impl<'s> Header<'s> {
             if let Some(host) = sender_host {
                 tokens.extend([Token::At, Token::Atom(host.into())]);
             }
-            let field = token::unparse(&tokens);
+            let field = token::unparse(tokens);
             if self.rewrite(&field, Role::ReturnPath).is_none() {
                 return Err(Failure::Unparsable(field));
             }
@@ -233,7 +235,7 @@ impl<'s> Header<'s> {
                 tokens.push(Token::Right);
             }
         }
-        let field = token::unparse(&tokens);
+        let field = token::unparse(tokens);
         self.rewrite(&field, Role::Named).ok_or(Failure::Unparsable(field))
     }
 

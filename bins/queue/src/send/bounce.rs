@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paragraphs_have_no_empty_line_inside() {
+    fn r4_paragraphs_have_no_empty_line_inside() {
         for (recipient, report, want) in [
             (&b"a@b"[..], &b"Sorry.\n"[..], &b"<a@b>:\nSorry.\n\n"[..]),
             (b"a@b", b"Sorry.", b"<a@b>:\nSorry.\n\n"),

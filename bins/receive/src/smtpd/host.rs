@@ -234,12 +234,13 @@ impl Host for ThisHost {
 
     fn start_check(&mut self, talks: bool) -> Result<Checkpassword, NoCheck> {
         let argv = self.check_program.clone();
-        let (read, write) = sys::fd::pipe().map_err(|_| NoCheck::Pipe)?;
-        let (hear, talk) = sys::fd::pipe().map_err(|_| NoCheck::Pipe)?;
+        let pipe = || sys::fd::pipe().map_err(|_| NoCheck::Pipe);
+        let (read, write) = pipe()?;
+        let (hear, talk) = if talks { pipe().map(|(hear, talk)| (Some(hear), Some(talk)))? } else { (None, None) };
         let program = self.foreign(&argv).map_err(|_| NoCheck::Start)?.fd(3, read.as_raw_fd());
-        let program = if talks { program.fd(4, talk.as_raw_fd()) } else { program };
+        let program = talk.iter().fold(program, |program, talk| program.fd(4, talk.as_raw_fd()));
         let pid = program.start().map_err(|_| NoCheck::Start)?;
-        Ok(Checkpassword { pid, say: write.into(), hear: hear.into(), limit: self.limit })
+        Ok(Checkpassword { pid, say: write.into(), hear: hear.map(File::from), limit: self.limit })
     }
 
     fn unique(&self) -> Vec<u8> {
@@ -255,7 +256,8 @@ impl Host for ThisHost {
 pub struct Checkpassword {
     pid: Pid,
     say: File,
-    hear: File,
+    /// What it says, if it talks.
+    hear: Option<File>,
     limit: Duration,
 }
 
@@ -269,7 +271,8 @@ impl Check for Checkpassword {
     }
 
     fn hear(&mut self) -> io::Result<Vec<u8>> {
-        let mut program = Timed::new(self.hear.as_raw_fd(), self.limit.as_secs()).take(LINE_MAX);
+        let hear = self.hear.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let mut program = Timed::new(hear.as_raw_fd(), self.limit.as_secs()).take(LINE_MAX);
         let mut line = Vec::new();
         let mut byte = [0];
         loop {

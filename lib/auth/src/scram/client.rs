@@ -20,7 +20,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that has `password`. `random` are at least 18 bytes nobody can foresee, for this exchange only.
+    /// A client that has `password`; it and the name are taken as prepared already. `random` are at least 18 bytes nobody can foresee, for this exchange only.
     pub fn new(user: &[u8], password: &[u8], random: &[u8]) -> Client {
         let nonce = base64::encode(random).to_vec();
         let bare = [b"n=".as_slice(), &escape(user), b",r=", &nonce].concat();

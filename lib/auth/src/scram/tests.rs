@@ -156,6 +156,20 @@ WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrm
 }
 
 #[test]
+fn a_password_is_prepared() {
+    let kept = |password: &str| Verifier::of_password(password.as_bytes(), b"salt", ITERATIONS);
+    // Both ways to write a letter, a soft hyphen, another kind of blank.
+    for (one, other) in [("j\u{fc}rg", "ju\u{308}rg"), ("ab", "a\u{ad}b"), ("a b", "a\u{a0}b")] {
+        assert!(kept(one).text() == kept(other).text() && kept(one).fits(other.as_bytes()));
+    }
+    // What cannot be prepared stays as it is.
+    for odd in [&b"\xffpassword"[..], b"tab\there", "\u{1f600}".as_bytes()] {
+        let verifier = Verifier::of_password(odd, b"salt", ITERATIONS);
+        assert!(verifier.fits(odd) && !verifier.fits(b"password"));
+    }
+}
+
+#[test]
 fn nobody_has_a_salt_that_stays_the_same() {
     let first = |key: &[u8], user: &[u8]| {
         Server::new(b"n=x,r=c", b"s", Verifier::of_nobody(key, user)).unwrap().first().to_vec()
@@ -176,7 +190,8 @@ proptest! {
         password in proptest::collection::vec(any::<u8>(), 0..80),
         random in proptest::collection::vec(any::<u8>(), 18),
     ) {
-        let mut client = Client::new(&user, &password, &random);
+        let prepared = crate::saslprep::prepared(&password).unwrap_or_else(|| Secret::new(password.clone()));
+        let mut client = Client::new(&user, &prepared, &random);
         let message = client.first();
         let first = ClientFirst::parse(&message).unwrap();
         prop_assert_eq!(&first.user, &user);

@@ -1,6 +1,6 @@
 use super::*;
 
-const OFFER: Offer = Offer { apop: true, cram: true, tls: Tls::Off };
+const OFFER: Offer = Offer { apop: true, cram: true, scram: true, tls: Tls::Off };
 
 /// The answers after the greeting, and the record or another end.
 fn play_with(offer: Offer, script: &[u8]) -> (String, String) {
@@ -16,6 +16,10 @@ fn play_with(offer: Offer, script: &[u8]) -> (String, String) {
         End::Gone => "gone".to_string(),
         End::StartTls => "stls".to_string(),
         End::WithoutTls => "without".to_string(),
+        End::Scram(first) => {
+            let parts = [first.user, first.header, first.bare].map(|part| part.escape_ascii().to_string());
+            format!("Scram {}", parts.join(" "))
+        }
         End::Check(c) => format!("{:?} {}", c.method, c.record(b"<1.2@h>").escape_ascii()),
     };
     (answers, end)
@@ -84,10 +88,18 @@ fn s22_sasl_exchanges_of_rfc_5034() {
         (b"AUTH CRAM-MD5 am9lIDAwZmY=\r\n", "-ERR syntax error|", "gone"),
         (b"AUTH CRAM-MD5\r\nam9l\r\n", &format!("+ PDEuMkBoPg==|{malformed}"), "gone"),
         (
-            b"AUTH\r\nAUTH XYZ\r\nAUTH SCRAM-SHA-256 eA==\r\n",
+            b"AUTH\r\nAUTH XYZ\r\nAUTH SCRAM-SHA-1 eA==\r\n",
             "-ERR syntax error|-ERR auth type unimplemented|-ERR auth type unimplemented|",
             "gone",
         ),
+        // biwsbj1qb2Uscj1hYmM= is n,,n=joe,r=abc.
+        (b"AUTH SCRAM-SHA-256 biwsbj1qb2Uscj1hYmM=\r\n", "", "Scram joe n,, n=joe,r=abc"),
+        (b"AUTH scram-sha-256\r\nbiwsbj1qb2Uscj1hYmM=\r\n", "+ |", "Scram joe n,, n=joe,r=abc"),
+        (b"AUTH SCRAM-SHA-256 eA==\r\nNOOP\r\n", &format!("{malformed}+OK |"), "gone"),
+        (b"AUTH SCRAM-SHA-256\r\n*\r\n", "+ |-ERR auth exchange canceled|", "gone"),
+        // n,,n=joe,r=abc with a NUL behind; p=tls-unique,,n=joe,r=abc.
+        (b"AUTH SCRAM-SHA-256 biwsbj1qb2Uscj1hYmMA\r\n", malformed, "gone"),
+        (b"AUTH SCRAM-SHA-256 cD10bHMtdW5pcXVlLCxuPWpvZSxyPWFiYw==\r\n", malformed, "gone"),
         (b"AUTH PLAIN\r\n", "+ |", "gone"),
     ];
     for &(script, answers, end) in rows {
@@ -97,10 +109,11 @@ fn s22_sasl_exchanges_of_rfc_5034() {
 
 #[test]
 fn what_is_not_offered_is_not_taken() {
-    let bare = Offer { apop: false, cram: false, tls: Tls::Off };
+    let bare = Offer { apop: false, cram: false, scram: false, tls: Tls::Off };
     let rows: &[(&[u8], &str)] = &[
         (b"APOP joe c4c9\r\n", "-ERR authorization first|"),
         (b"AUTH CRAM-MD5\r\n", "-ERR auth type unimplemented|"),
+        (b"AUTH SCRAM-SHA-256 biwsbj1qb2Uscj1hYmM=\r\n", "-ERR auth type unimplemented|"),
         (b"STLS\r\n", "-ERR STLS not available|"),
     ];
     for &(script, answers) in rows {
@@ -111,14 +124,15 @@ fn what_is_not_offered_is_not_taken() {
 #[test]
 fn capabilities_are_what_is_offered() {
     let rows = [
-        (true, true, Tls::Off, "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN CRAM-MD5|.|"),
-        (false, false, Tls::Off, "TOP|USER|UIDL|SASL PLAIN LOGIN|.|"),
-        (true, false, Tls::Offered, "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|STLS|.|"),
-        (true, true, Tls::Required, "TOP|USER|UIDL|APOP|STLS|.|"),
-        (false, true, Tls::Active, "TOP|USER|UIDL|SASL PLAIN LOGIN CRAM-MD5|.|"),
+        (true, true, false, Tls::Off, "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN CRAM-MD5|.|"),
+        (false, false, false, Tls::Off, "TOP|USER|UIDL|SASL PLAIN LOGIN|.|"),
+        (false, false, true, Tls::Off, "TOP|USER|UIDL|SASL PLAIN LOGIN SCRAM-SHA-256|.|"),
+        (true, false, false, Tls::Offered, "TOP|USER|UIDL|APOP|SASL PLAIN LOGIN|STLS|.|"),
+        (true, true, true, Tls::Required, "TOP|USER|UIDL|APOP|STLS|.|"),
+        (false, true, true, Tls::Active, "TOP|USER|UIDL|SASL PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256|.|"),
     ];
-    for (apop, cram, tls, expected) in rows {
-        let (answers, end) = play_with(Offer { apop, cram, tls }, b"CAPA\r\n");
+    for (apop, cram, scram, tls, expected) in rows {
+        let (answers, end) = play_with(Offer { apop, cram, scram, tls }, b"CAPA\r\n");
         assert_eq!((answers, end.as_str()), (format!("+OK capability list follows|{expected}"), "gone"));
     }
 }

@@ -229,7 +229,7 @@ impl<S: Source, W: Write, H: Host> Session<S, W, H> {
         if let Some(sign) = transaction.bad_sender {
             return Err(Refusal::BadSender(sign).into());
         }
-        if self.rules.bad_recipients.refuses(recipient) {
+        if self.rules.refuses_recipient(recipient)? {
             return Err(Refusal::BadRecipient.into());
         }
         if transaction.too_big {

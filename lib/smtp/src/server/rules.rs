@@ -103,7 +103,8 @@ pub struct Rules {
     /// `None`: nobody will ask.
     rcpthosts: Option<RcptHosts>,
     pub(super) bad_senders: BadMailFrom,
-    pub(super) bad_recipients: BadRcptTo,
+    /// `None`: not read yet, for no recipient came so far.
+    bad_recipients: Option<BadRcptTo>,
     pub(super) bad_helo: BadHelo,
     pub(super) recipients: Recipients,
     mailfromrules: Option<Cdb>,
@@ -120,11 +121,6 @@ impl Rules {
         let controls = Controls::of(home);
         let list = |name: &str| Ok::<_, Unreadable>(controls.list(name)?.unwrap_or_default());
         let cdb = |wanted: bool, name: &str| if wanted { open(&controls, name) } else { Ok(None) };
-        let bad_recipients = match controls.list("badrcptto")? {
-            Some(items) => items,
-            // What other patched servers call it.
-            None => list("badmailto")?,
-        };
         let bad_helo = if switches.helo.is_some() && !relay { list("badhelo")? } else { Vec::new() };
         let known = if relay { None } else { controls.list("recipients")? };
         let local = switches.local_sender.as_ref();
@@ -139,7 +135,7 @@ impl Rules {
         Ok(Rules {
             rcpthosts: if needs_hosts { Some(RcptHosts::read(&controls)?) } else { None },
             bad_senders: BadMailFrom::of(&list("badmailfrom")?),
-            bad_recipients: BadRcptTo::of(&bad_recipients),
+            bad_recipients: None,
             bad_helo: BadHelo::of(&bad_helo),
             recipients: Recipients::of(home, known),
             mailfromrules,
@@ -164,6 +160,19 @@ impl Rules {
     /// Whether mail for the address would be taken.
     pub(super) fn is_local(&mut self, address: &[u8]) -> Result<bool, Trouble> {
         self.may_send_to(address)
+    }
+
+    /// Whether the site takes no mail for `recipient`.
+    pub(super) fn refuses_recipient(&mut self, recipient: &[u8]) -> Result<bool, Trouble> {
+        if self.bad_recipients.is_none() {
+            let items = match self.controls.list("badrcptto")? {
+                // What other patched servers call it.
+                None => self.controls.list("badmailto")?,
+                items => items,
+            };
+            self.bad_recipients = Some(BadRcptTo::of(&items.unwrap_or_default()));
+        }
+        Ok(self.bad_recipients.as_ref().is_some_and(|list| list.refuses(recipient)))
     }
 
     pub(super) fn has_mailfromrules(&self) -> bool {

@@ -427,6 +427,14 @@ fn s8_a_long_line_is_skipped_and_the_session_goes_on() {
     let long = "x".repeat(1 << 20);
     let p = Play::new().send(format!("NOOP {long}\r\nNOOP\r\nNOOP {}\r\n", "x".repeat(12000)));
     assert_eq!(p.replies()[1..], ["500 line too long (#5.5.2)", "250 ok", "250 ok"]);
+    // With verb and line end: the first is the longest that is taken.
+    for (length, reply) in [(512, "250 ok"), (12_288, "250 ok"), (12_289, "500 line too long (#5.5.2)")] {
+        let p = Play::new().send(format!("NOOP {}\r\nQUIT\r\n", "x".repeat(length - "NOOP \r\n".len())));
+        assert_eq!(p.replies()[1..], [reply, "221 mx.test"], "{length}");
+    }
+    // Even a long tail of one that would have been a command by itself.
+    let p = Play::new().send(format!("{}QUIT\r\nNOOP\r\n", "x".repeat(12_288)));
+    assert_eq!(p.replies()[1..], ["500 line too long (#5.5.2)", "250 ok"]);
 }
 
 #[test]
