@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use whole_system::host::{skip, until};
+use whole_system::files;
+use whole_system::host::{has, skip, until};
 use whole_system::site::{Site, body, field, home};
 
 /// Where the servers listen.
@@ -55,11 +56,18 @@ fn site(package: &str, dir: &Path) -> Option<Site> {
     Some(site)
 }
 
+/// What a forger would put behind the end of a message.
+const FORGED: &str = "MAIL FROM:<x@forged.example>\r\nRCPT TO:<ann@there.example>\r\nDATA\r\nSubject: forged\r\n\r\nx";
+/// What a server may take for that end (tests/smuggling.rs has each on its own).
+const ENDS: [&str; 9] =
+    ["\n.\n", "\n.\r", "\r.\n", "\r.\r", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r\r\n", "\r\r\n.\r\r\n"];
+
 /// Mail goes there with a verified certificate, one time after the other, and does not without TLS or to a wrong
-/// certificate.
+/// certificate. Nothing in a message makes a second one of it.
 fn all_goes_by_tls(site: &Site) {
+    let forged: String = ENDS.iter().map(|end| format!("{end}{FORGED}")).collect();
     let send = |subject: &str| {
-        let message = format!("To: ann@{THERE}\nSubject: {subject}\n\n.\nFrom here\nbody\n");
+        let message = format!("To: ann@{THERE}\nSubject: {subject}\n\n.\nFrom here\nbody\n{forged}\n");
         site.sh("joe", &format!("{} -t", home("bin/sendmail")), &[], message.as_bytes());
     };
     let rule = |text: &str| site.put(&home("control/tlsdestinations"), text);
@@ -72,6 +80,7 @@ fn all_goes_by_tls(site: &Site) {
         let arrived = || site.mail("ann", "Maildir").into_iter().find(|m| field(m, "Subject") == subject);
         let message = until("the message", arrived);
         assert!(body(&message).starts_with(".\n") && body(&message).contains("From here\nbody\n"), "{message}");
+        assert_eq!(message.matches("MAIL FROM:<x@forged.example>").count(), ENDS.len(), "{message}");
     }
     assert_eq!(site.log().matches("127.0.0.1_TLS_transmitted_message_accepted./").count(), 3, "{}", site.log());
     // Without TLS the server refuses.
@@ -89,6 +98,8 @@ fn all_goes_by_tls(site: &Site) {
         send("wrong");
         site.wait_for_log(reason);
     }
+    let there = files(&site.path("/var/home/ann/Maildir/new"));
+    assert_eq!(there.len(), 3, "{}", site.log());
 }
 
 #[test]
@@ -137,6 +148,9 @@ fn postfix_takes_mail_by_tls_only() {
 
 #[test]
 fn opensmtpd_takes_mail_by_tls_only() {
+    if !has("cc") {
+        return skip("cc is not installed");
+    }
     let dir = tempfile::tempdir().unwrap();
     let Some(mut site) = site("opensmtpd", dir.path()) else { return };
     site.put(
@@ -155,15 +169,21 @@ fn opensmtpd_takes_mail_by_tls_only() {
         mkdir -p /var/lib/opensmtpd/empty /var/spool/smtpd
         chmod 711 /var/spool/smtpd"#;
     site.sh("root", lay_out, &[], b"");
-    site.serve("exec smtpd -d -f /etc/smtpd.conf >/var/log/peer 2>&1", Some(PORT));
-    // Debian 12 has one whose keeper of keys does not work with OpenSSL 3.
-    let client = format!("echo QUIT | openssl s_client -starttls smtp -connect 127.0.0.1:{PORT}");
-    if !site.try_sh("root", &client, &[], b"").status.success() {
-        site.put(&home("control/tlsdestinations"), "*:\n");
-        site.sh("joe", &format!("{} ann@{THERE}", home("bin/sendmail")), &[], b"Subject: x\n\nx\n");
-        site.wait_for_log("deferral: _TLS_connection/protocol_error_for_host:_127.0.0.1.");
-        return skip("this OpenSMTPD shakes hands with nobody, not with OpenSSL's own client either");
-    }
+    // Debian 12 has one whose process for handshakes finds its way to the keeper of keys by what it noted at a key; with
+    // OpenSSL 3 that was noted at a copy, until this makes the copy the key (OpenSMTPD's issue 1171).
+    let shim = "
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        int EVP_PKEY_set1_RSA(void *key, void *rsa);
+        void *EVP_PKEY_get1_RSA(void *key) {
+            void *(*get)(void *) = (void *(*)(void *))dlsym(RTLD_NEXT, \"EVP_PKEY_get1_RSA\");
+            void *rsa = get(key);
+            if (rsa) EVP_PKEY_set1_RSA(key, rsa);
+            return rsa;
+        }";
+    site.put("/tmp/shim.c", shim);
+    site.sh("root", "cc -shared -fPIC -o /var/lib/shim.so /tmp/shim.c", &[], b"");
+    site.serve("LD_PRELOAD=/var/lib/shim.so exec smtpd -d -f /etc/smtpd.conf >/var/log/peer 2>&1", Some(PORT));
     all_goes_by_tls(&site);
 }
 

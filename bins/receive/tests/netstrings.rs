@@ -165,6 +165,25 @@ fn n3_each_recipient_has_its_own_answer() {
 }
 
 #[test]
+fn n3_a_message_that_is_not_taken_is_refused_for_each_recipient() {
+    let long = [b's'; 1000];
+    let bad_sender = "29:Dunacceptable sender (#5.1.7),";
+    let rows: [(&[u8], &[u8], &str); 4] = [
+        (b"\nx", b"a\0b", bad_sender),
+        (b"\nx", &long, bad_sender),
+        (b"\n12345", b"a@b", "61:Dsorry, that message size exceeds my databytes limit (#5.3.4),"),
+        (b"\n12345", b"a\0b", "61:Dsorry, that message size exceeds my databytes limit (#5.3.4),"),
+    ];
+    for (text, sender, answer) in rows {
+        let home = home(KEEP);
+        let mut qmtpd = command(QMTPD, home.path());
+        let wire = qmtp(text, sender, &[b"a@here.test", b"b@here.test"]);
+        assert_eq!(play(qmtpd.env("DATABYTES", "4"), &wire), (answer.repeat(2), Some(0)));
+        assert_eq!(queued(home.path()), None);
+    }
+}
+
+#[test]
 fn n3_one_bad_address_refuses_a_request() {
     let home = home(KEEP);
     let long = [b'x'; 1000];

@@ -161,6 +161,25 @@ fn s19_line_breaks_in_addresses_do_not_reach_the_server() {
 }
 
 #[test]
+fn what_can_not_be_sent_is_told() {
+    let partly = "hSorry, that server takes no international recipient address. (#5.6.7)\n";
+    let rows: [(&str, &[&str], &[&str]); 3] = [
+        ("s\n@b", &["r@a.test"], &["DSorry, SMTP cannot carry a sender address with a line break. (#5.1.7)\n"]),
+        ("s\u{e9}@b", &["r@a.test"], &["DSorry, that server takes no international sender address. (#5.6.7)\n"]),
+        ("s@b", &["r\u{e9}@a.test", "r@a.test"], &[partly, "r", "ZUnable to read message. (#4.3.0)\n"]),
+    ];
+    for (sender, recipients, want) in rows {
+        let home = home();
+        let (port, heard) = server("127.0.0.1", "250 test\r\n");
+        control(home.path(), "smtproutes", &format!(":127.0.0.1:{port}\n"));
+        let args = [&["a.test", sender], recipients].concat();
+        // A directory can be opened, but not read.
+        assert_eq!(remote(home.path(), &args, File::open(home.path()).unwrap().into()), want);
+        heard.join().unwrap();
+    }
+}
+
+#[test]
 fn trouble_before_any_connection() {
     let home = home();
     let one = |args: &[&str]| remote(home.path(), args, Stdio::null());

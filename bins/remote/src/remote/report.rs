@@ -198,6 +198,7 @@ mod tests {
         let greeting: Make = |r| not_greeted(FROM, r);
         let sender: Make = |r| sender_refused(FROM, r);
         let data: Make = |r| data_refused(FROM, r);
+        let after: Make = |r| host(letter(r), FROM, b"failed after I sent the message", r);
         let auth: Make = |r| not_authenticated(FROM, "plain", r);
         let rows: &[(Make, u16, &str)] = &[
             (greeting, 554, "ZConnected to 192.0.2.1 but greeting failed."),
@@ -216,6 +217,8 @@ mod tests {
             (data, 451, "Z192.0.2.1 failed on DATA command."),
             (data, 452, "Z192.0.2.1 failed on DATA command."),
             (data, 250, "Z192.0.2.1 failed on DATA command."),
+            (after, 554, "D192.0.2.1 failed after I sent the message."),
+            (after, 451, "Z192.0.2.1 failed after I sent the message."),
             (auth, 535, "ZConnected to 192.0.2.1 but authentication was rejected (plain)."),
             (auth, 432, "DConnected to 192.0.2.1 but password expired."),
             (auth, 534, "ZConnected to 192.0.2.1 but authentication mechanism too weak (plain)."),
@@ -243,6 +246,18 @@ mod tests {
         for (got, want) in rows {
             assert_eq!(got, want);
         }
+        let fixed = [
+            (NO_RESOURCES, "ZSystem resources temporarily unavailable. (#4.3.0)\n"),
+            (UNREADABLE, "ZUnable to read message. (#4.3.0)\n"),
+            (DNS_TEMPORARY, "ZSorry, I couldn't find any host by that name. (#4.1.2)\n"),
+            (NO_ADDRESS, "DSorry, I couldn't find a mail exchanger or IP address. (#5.4.4)\n"),
+            (NO_QMTP, "ZRecipient did not talk proper QMTP (#4.3.0)\n"),
+        ];
+        for (got, want) in fixed {
+            assert_eq!(got, want.as_bytes());
+        }
+        let disbelieved = "ZConnected to ::1 but it failed to authenticate itself (scram). (#4.7.0)\n";
+        assert_eq!(not_believed(b"::1", "scram"), disbelieved.as_bytes());
         let bound = String::from_utf8(not_bound("192.0.2.1".parse().unwrap())).unwrap();
         assert_eq!(bound, "ZCan't bind to local ip address: 192.0.2.1. (#4.3.0)\n");
         assert_eq!(said(&Reply { code: 250, text: Vec::new() }), b"");

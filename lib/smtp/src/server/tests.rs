@@ -636,6 +636,30 @@ fn s25_trouble_in_the_middle_of_a_session_gets_421() {
     assert!(matches!(p.end, End::Trouble(Trouble::Controls(_))));
 }
 
+#[test]
+fn what_a_client_is_told_at_the_end() {
+    let trouble = || io::Error::from(io::ErrorKind::OutOfMemory);
+    let unreadable = control::Unreadable { file: "me".into(), error: trouble() };
+    let rows = [
+        (End::Quit, ""),
+        (End::Lost, ""),
+        (End::Guessing, ""),
+        (End::Timeout, "451 timeout (#4.4.2)"),
+        (End::TooManyErrors, "421 too many errors (#4.7.0)"),
+        (End::Notorious, "503 DATA command not accepted at this time (#5.5.1)"),
+        (End::NoTls(trouble()), "454 TLS not available due to temporary reason (#5.7.3)"),
+        (End::Trouble(Trouble::Memory), "421 out of memory (#4.3.0)"),
+        (End::Trouble(Trouble::Controls(unreadable)), "421 unable to read controls (#4.3.0)"),
+        (End::Trouble(Trouble::Content(trouble())), "421 unable to read controls (#4.3.0)"),
+        (End::Trouble(Trouble::Switches), "421 unable to read controls (#4.3.0)"),
+        (End::Trouble(Trouble::Addresses(trouble())), "421 unable to figure out my IP addresses (#4.3.0)"),
+    ];
+    for (end, words) in rows {
+        let line = if words.is_empty() { String::new() } else { format!("{words}\r\n") };
+        assert_eq!(end.last_words(), line.as_bytes(), "{end:?}");
+    }
+}
+
 /// Bytes that come close to a session.
 fn near_smtp() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

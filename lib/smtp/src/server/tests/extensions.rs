@@ -441,3 +441,42 @@ fn scram_sha_256_is_a_conversation_of_client_and_program() {
     let p = ordinary.send(format!("AUTH SCRAM-SHA-256 {}\r\nNOOP\r\n", b64("n,,n=joe,r=abc")));
     assert_eq!(p.replies()[1..], [WRONG, "250 ok"]);
 }
+
+#[test]
+fn each_protocol_has_its_word() {
+    let login = format!("AUTH PLAIN {}\r\n", b64("\0joe\0secret"));
+    // TLS, login, EHLO instead of HELO, SMTPUTF8, LOCALMFCHECK
+    let rows = [
+        (false, false, false, false, false, "SMTP"),
+        (false, false, true, false, false, "ESMTP"),
+        (false, false, true, true, false, "UTF8ESMTP"),
+        (true, false, false, false, false, "ESMTPS"),
+        (true, false, true, true, false, "UTF8ESMTPS"),
+        (false, true, true, false, false, "ESMTPA"),
+        (false, true, true, false, true, "ESMTPAM"),
+        (true, true, true, false, false, "ESMTPSA"),
+        (true, true, true, false, true, "ESMTPSAM"),
+        (true, true, true, true, false, "UTF8ESMTPSA"),
+        (true, true, true, true, true, "UTF8ESMTPSAM"),
+    ];
+    for (tls, auth, extended, utf8, local, word) in rows {
+        let variables = [("SMTPAUTH", ""), ("UCSPITLS", ""), ("LOCALMFCHECK", "")];
+        let mut play = with_tls(&variables[..if local { 3 } else { 2 }], false);
+        play.settings.checks_passwords = true;
+        play.queue.passwords = vec!["joe secret"];
+        let hello = if extended { "EHLO x\r\n" } else { "HELO x\r\n" };
+        let parameter = if utf8 { " SMTPUTF8" } else { "" };
+        // Twice: nothing is left of the first transaction.
+        let message = format!("MAIL FROM:<a@here.test>{parameter}\r\nRCPT TO:<b@here.test>\r\nDATA\r\n.\r\n");
+        let (first, login) = (if tls { "STARTTLS\r\n" } else { "" }, if auth { login.as_str() } else { "" });
+        let p = play.acts(steps(&[first, &format!("{hello}{login}{message}{message}")]));
+        assert_eq!((p.queued.len(), p.log.len()), (2, 2), "{word} {:?}", p.replies());
+        for (message, line) in p.queued.iter().zip(&p.log) {
+            assert!(
+                String::from_utf8_lossy(&message.body).contains(&format!("\n  by mx.test with {word}; ")),
+                "{word}"
+            );
+            assert!(line.contains(&format!(" P:{word} S:")), "{word}: {line}");
+        }
+    }
+}

@@ -57,6 +57,16 @@ fn the_order_of_commands() {
         Row { script: "EXPN x\r\n", replies: "500 unimplemented (#5.5.1)", ..ROW },
         Row { script: "STARTTLS\r\n", replies: "500 unimplemented (#5.5.1)", ..ROW },
         Row { script: "AUTH PLAIN AGEAYg==\r\n", replies: "503 auth not available (#5.3.3)", ..ROW },
+        Row { script: "MAIL FROM:<a@b> SIZE=x\r\n", replies: "501 malformed SIZE parameter (#5.5.4)", ..ROW },
+        Row { script: "MAIL FROM:<a@b> BODY=8BITMIME X=y RET=HDRS\r\n", replies: "250 ok", ..ROW },
+        Row { script: "MAIL FROM:<a\0@b>\r\n", replies: "555 syntax error (#5.5.4)", ..ROW },
+        Row { script: "NOOP\0\r\n", replies: "500 syntax error (#5.5.2)", ..ROW },
+        Row {
+            variables: &[("UCSPITLS", "")],
+            script: "STARTTLS x\r\n",
+            replies: "501 STARTTLS has no parameters (#5.5.4)",
+            ..ROW
+        },
         Row { script: "VRFY x\r\n", replies: "252 send some mail, i'll try my best", ..ROW },
         Row { script: "HELP\r\n", replies: "214 see the manual page qmail-smtpd(8) of Quoll", ..ROW },
         Row { script: "NOOP\r\nQUIT\r\n", replies: "250 ok|221 mx.test", ..ROW },
