@@ -2,9 +2,13 @@
 //!
 //! `qmail-start [ defaultdelivery [ logger arg ... ] ]`. Started by the service's run script, as root; without root
 //! everything runs as the one user who started it. qmail-lspawn stays root, qmail-rspawn becomes qmailr, both qmail-cleans qmailq,
-//! qmail-todo and qmail-send qmails, the logger qmaill. Touches no file. Exits 111 if anything can not be set up.
+//! qmail-todo and qmail-send qmails, the logger qmaill. Touches no file, only, once in the life of a queue, its directories
+//! pid and intd (groups.rs). Exits 111 if anything can not be set up.
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
+
+#[path = "start/groups.rs"]
+mod groups;
 
 use conf::ids::Ids;
 use conf::names;
@@ -29,6 +33,7 @@ fn run(args: sys::start::Args) -> Exit {
     sys::process::no_core_dumps();
     // Whatever was open as 2 to 8 is none of the daemons' business.
     (2..=8).for_each(sys::fd::close);
+    groups::spread(&conf::queue(&home, sys::env::get(b"QUEUEDIR"), sys::process::is_privileged_beyond_caller()));
     // Returns only if something failed.
     let _ = start(&home, &args);
     Exit::TEMPORARY

@@ -9,6 +9,7 @@ pub mod crypt;
 pub mod env;
 pub mod error;
 pub mod exit;
+pub mod ext4;
 pub mod fd;
 pub mod fs;
 pub mod memory;
