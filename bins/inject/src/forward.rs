@@ -8,7 +8,6 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
-use queue::Submission;
 use std::io::BufReader;
 use sys::Exit;
 use sys::error::complain;
@@ -30,34 +29,14 @@ fn run(args: sys::start::Args) -> Exit {
         return Exit::PERMANENT;
     };
     let home = conf::home(env.get(b"QMAILHOME").map(<[u8]>::to_vec), sys::process::is_privileged_beyond_caller());
-    let queue = env.get(b"QMAILQUEUE").map(<[u8]>::to_vec);
-    let mut message = match Submission::start(&home, queue.as_deref(), env) {
-        Ok(message) => message,
-        Err(e) => {
-            complain(&[b"fatal: unable to fork: ", sys::error::text(&e).as_bytes()]);
-            return Exit::TEMPORARY;
-        }
-    };
-    // The trace that lets qmail-local see a loop.
-    message.put(&dtline);
-    if let Err(e) = message.put_all(BufReader::with_capacity(BUFFER, STDIN)) {
-        complain(&[b"fatal: unable to read message: ", sys::error::text(&e).as_bytes()]);
-        // It was told not to queue what it got.
-        let _ = message.finish();
-        return Exit::TEMPORARY;
-    }
-    let qp = message.qp().to_string();
-    message.sender(&sender);
-    for address in args {
-        message.recipient(address);
-    }
-    match message.finish().result() {
-        Ok(()) => {
-            complain(&[b"qp ", qp.as_bytes()]);
+    let message = BufReader::with_capacity(BUFFER, STDIN);
+    match queue::client::send_on(&home, env, (&dtline, message), &sender, args) {
+        Ok(qp) => {
+            complain(&[b"qp ", qp.to_string().as_bytes()]);
             Exit::OK
         }
         Err((code, text)) => {
-            complain(&[b"fatal: ", text]);
+            complain(&[b"fatal: ", &text]);
             code
         }
     }

@@ -11,7 +11,6 @@
 
 mod ask;
 
-use queue::Submission;
 use std::io::{BufReader, SeekFrom};
 use sys::Exit;
 use sys::error::{complain, text};
@@ -54,32 +53,14 @@ fn redirect(address: &[u8]) -> Exit {
         return Exit::PERMANENT;
     };
     let home = conf::home(env.get(b"QMAILHOME").map(<[u8]>::to_vec), sys::process::is_privileged_beyond_caller());
-    let queue = env.get(b"QMAILQUEUE").map(<[u8]>::to_vec);
-    let mut message = match Submission::start(&home, queue.as_deref(), env) {
-        Ok(message) => message,
-        Err(e) => {
-            complain(&[b"fatal: unable to fork: ", text(&e).as_bytes()]);
-            return Exit::TEMPORARY;
-        }
-    };
-    // The trace that lets qmail-local see a loop.
-    message.put(&dtline);
-    if let Err(e) = message.put_all(BufReader::with_capacity(BUFFER, STDIN)) {
-        complain(&[b"fatal: unable to read message: ", text(&e).as_bytes()]);
-        // It was told not to queue what it got.
-        let _ = message.finish();
-        return Exit::TEMPORARY;
-    }
-    let qp = message.qp().to_string();
-    message.sender(&sender);
-    message.recipient(address);
-    match message.finish().result() {
-        Ok(()) => {
-            complain(&[b"qp ", qp.as_bytes()]);
+    let message = BufReader::with_capacity(BUFFER, STDIN);
+    match queue::client::send_on(&home, env, (&dtline, message), &sender, [address]) {
+        Ok(qp) => {
+            complain(&[b"qp ", qp.to_string().as_bytes()]);
             Exit::STOP
         }
         Err((code, text)) => {
-            complain(&[b"fatal: ", text]);
+            complain(&[b"fatal: ", &text]);
             code
         }
     }

@@ -55,6 +55,33 @@ impl Verdict {
     }
 }
 
+/// Sends a message that qmail-local is delivering on: `trace` (the variable DTLINE, by which a loop is seen), then
+/// `message`, from `sender` to `recipients`. QMAILQUEUE in `env` names the queue program. Returns its qp; or exit code and
+/// text, without a newline, for who wanted it sent.
+pub fn send_on<'a>(
+    home: &Path,
+    env: Env,
+    (trace, message): (&[u8], impl BufRead),
+    sender: &[u8],
+    recipients: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<i32, (Exit, Vec<u8>)> {
+    let trouble = |what: &[u8], e: &io::Error| (Exit::TEMPORARY, [what, sys::error::text(e).as_bytes()].concat());
+    let program = env.get(b"QMAILQUEUE").map(<[u8]>::to_vec);
+    let mut mail = Submission::start(home, program.as_deref(), env).map_err(|e| trouble(b"unable to fork: ", &e))?;
+    mail.put(trace);
+    if let Err(e) = mail.put_all(message) {
+        // It was told not to queue what it got.
+        let _ = mail.finish();
+        return Err(trouble(b"unable to read message: ", &e));
+    }
+    let qp = mail.qp();
+    mail.sender(sender);
+    for recipient in recipients {
+        mail.recipient(recipient);
+    }
+    mail.finish().result().map(|()| qp).map_err(|(code, text)| (code, text.to_vec()))
+}
+
 impl Submission {
     /// Starts the queue program of `home`: `program` (the value of QMAILQUEUE) if given, else bin/qmail-queue. The
     /// child's directory is `home`, its environment `env`. SIGPIPE is ignored from now on.
