@@ -361,9 +361,7 @@ fn row_9a_the_greylist() {
     assert_eq!(p.done, ["greylist 127.0.0.1;60000 a@there.test b@here.test 192.0.2.1 client.test"]);
     assert_eq!(p.last(), "450 greylisted, try again later (#4.3.0)");
     assert!(p.log[0].starts_with("Reject::SNDR::Greylist P:SMTP "));
-    let mut own = play.settings.switches.clone();
-    own.texts.greylisted = Some(b"not yet".to_vec());
-    play.settings.switches = own;
+    play = play.with(&[("POSTGREY", "127.0.0.1;60000"), ("REPLY_GREYLISTED", "not yet")]);
     assert_eq!(play.send(MAIL).last(), "450 not yet (#4.3.0)");
     play.settings.relayclient = Some(Vec::new());
     assert_eq!(play.send(MAIL).last(), "250 ok");
