@@ -421,6 +421,9 @@ fn r7_refusals_at_each_step() {
         answers[at] = answer;
         assert_eq!(told(&answers, false), want, "{at}");
     }
+    // HELO gets the same as EHLO.
+    let rejected = "ZConnected to 127.0.0.1 but my name was rejected.\nRemote host said: 550 no\n";
+    assert_eq!(told(&[SESSION[0], b"500 what?\r\n", b"550 no\r\n"], false), [rejected]);
     // Whatever is good is as good as 250.
     let mut answers = SESSION;
     (answers[2], answers[3]) = (b"299 ok\r\n", b"200 ok\r\n");

@@ -513,3 +513,26 @@ fn a_checker_that_is_not_there_is_logged() {
         assert_eq!(output.status.code(), Some(1));
     }
 }
+
+#[test]
+fn what_the_system_does_not_give_is_told() {
+    let scram: &[u8] = b"AUTH SCRAM-SHA-256 biwsbj1qb2Uscj1hYmM=\r\n";
+    let login: &[u8] = b"USER joe\r\nPASS s\r\n";
+    let started = "qmail-popup: fatal: unable to run true: temporary failure\n";
+    // 0 to 2 are open. The checker's pipe takes two descriptors, SCRAM has two of them.
+    let rows: [(&str, &[u8], &str, &str); 5] = [
+        ("--nofile=4", login, "-ERR unable to open pipe", ""),
+        ("--nofile=4", scram, "-ERR unable to open pipe", ""),
+        ("--nofile=6", scram, "-ERR unable to open pipe", ""),
+        ("--nproc=1", login, "-ERR unable to fork", started),
+        ("--nproc=1", scram, "-ERR unable to fork", started),
+    ];
+    for (limit, script, answer, log) in rows {
+        let place = Place::new(&[]);
+        let mut command = place.command("prlimit", &[limit, POPUP, "pop.test", "true"]);
+        let output = play(command.env("POP3AUTH", "+scram"), script);
+        assert!(text(&output).ends_with(&format!("|{answer}|")), "{limit}: {}", text(&output));
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), log, "{limit}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}

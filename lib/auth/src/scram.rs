@@ -2,8 +2,7 @@
 //! server that it knows what was made of it; neither says more to the other or to a listener.
 //!
 //! A [`Verifier`] is made of what SASLprep makes of a password, or if that has no place for it of the bytes as they are
-//! (so does PostgreSQL). The other half and the exchange itself take names and passwords as they come: for ASCII, and
-//! for nearly all other text that a keyboard produces, that is the same.
+//! (so does PostgreSQL). A [`Client`] sends names and uses passwords likewise; a [`Server`] takes names as they come.
 
 mod client;
 mod server;
@@ -113,8 +112,12 @@ fn hmac(key: &[u8], text: &[u8]) -> Key {
 }
 
 fn salted_as_prepared(password: &[u8], salt: &[u8], iterations: u32) -> Secret {
-    let prepared = saslprep::prepared(password);
-    salted(prepared.as_deref().map_or(password, Vec::as_slice), salt, iterations)
+    salted(&prepared_or_as_is(password), salt, iterations)
+}
+
+/// What SASLprep makes of `text`, or the bytes as they are if they have no place there.
+fn prepared_or_as_is(text: &[u8]) -> Secret {
+    saslprep::prepared(text).unwrap_or_else(|| Secret::new(text.to_vec()))
 }
 
 fn salted(password: &[u8], salt: &[u8], iterations: u32) -> Secret {

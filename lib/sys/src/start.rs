@@ -45,6 +45,15 @@ pub fn program_name() -> &'static [u8] {
     name.rsplit(|&b| b == b'/').next().unwrap_or(name)
 }
 
+static mut WITHOUT_MEMORY: &[u8] = b"";
+
+/// From now on the end of memory is reported by `record` on fd 1 and exit code 0, as is the way of a program whose caller
+/// reads records; else it is an abort. Where the standard library's last words are in place it is an abort all the same.
+pub fn report_without_memory(record: &'static [u8]) {
+    // SAFETY: only `quoll_out_of_memory` reads it, and there are no threads.
+    unsafe { WITHOUT_MEMORY = record };
+}
+
 /// Called by [`program!`] only.
 ///
 /// # Safety
@@ -130,5 +139,10 @@ fn quoll_out_of_memory() -> ! {
     let _ = rest.write_all(program_name()).and_then(|()| rest.write_all(b": fatal: out of memory\n"));
     let used = room - rest.len();
     let _ = crate::fd::write_all(2, line.get(..used).unwrap_or_default());
+    // SAFETY: written by `report_without_memory`, of the only thread.
+    let record = unsafe { WITHOUT_MEMORY };
+    if !record.is_empty() && crate::fd::write_all(1, record).is_ok() {
+        crate::process::exit_now(Exit::OK);
+    }
     std::process::abort()
 }

@@ -37,6 +37,7 @@ const REFUSALS_MAX: usize = 10;
 sys::program!(run);
 
 fn run(args: sys::start::Args) -> Exit {
+    sys::start::report_without_memory(report::NO_MEMORY);
     let mut report = Report::default();
     if let Err(text) = deliver(&args, &mut report) {
         report.record(&[&text]);

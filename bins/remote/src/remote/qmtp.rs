@@ -105,7 +105,10 @@ mod tests {
             (b'Z', "later", "sqmtp: later\n"),
         ] {
             let answer = Answer { letter, text: text.as_bytes().to_vec() };
-            assert_eq!(String::from_utf8(record(&answer, b"qmtp:")).unwrap(), want);
+            for word in ["qmtp:", "qmtps:"] {
+                let record = String::from_utf8(record(&answer, word.as_bytes())).unwrap();
+                assert_eq!(record, want.replace("qmtp:", word));
+            }
         }
     }
 }

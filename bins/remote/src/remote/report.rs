@@ -13,6 +13,8 @@ pub const NO_HOME: &[u8] = b"ZUnable to switch to home directory. (#4.3.0)\n";
 pub const NO_CONTROLS: &[u8] = b"ZUnable to read control files. (#4.3.0)\n";
 /// The system does not say which addresses are ours.
 pub const NO_RESOURCES: &[u8] = b"ZSystem resources temporarily unavailable. (#4.3.0)\n";
+/// There is no more memory: a whole record, written when nothing else can be.
+pub const NO_MEMORY: &[u8] = b"ZOut of memory. (#4.3.0)\n\0";
 /// The message on fd 0 cannot be read.
 pub const UNREADABLE: &[u8] = b"ZUnable to read message. (#4.3.0)\n";
 /// The message does not end with a newline.

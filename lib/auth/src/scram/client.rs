@@ -1,7 +1,8 @@
 //! The client's half.
 
 use super::{
-    ITERATIONS, ITERATIONS_MAX, Key, Wrong, attribute, client_key, exclusive_or, hmac, is_nonce, number, salted,
+    ITERATIONS, ITERATIONS_MAX, Key, Wrong, attribute, client_key, exclusive_or, hmac, is_nonce, number,
+    prepared_or_as_is, salted,
 };
 use crate::{Secret, base64, same};
 use sha2::{Digest, Sha256};
@@ -20,11 +21,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that has `password`; it and the name are taken as prepared already. `random` are at least 18 bytes nobody can foresee, for this exchange only.
+    /// A client that has `password`. It and the name are prepared here (RFC 5802 5.1 and 2.2). `random` are at least 18
+    /// bytes nobody can foresee, for this exchange only.
     pub fn new(user: &[u8], password: &[u8], random: &[u8]) -> Client {
         let nonce = base64::encode(random).to_vec();
-        let bare = [b"n=".as_slice(), &escape(user), b",r=", &nonce].concat();
-        Client { bare, nonce, password: Secret::new(password.to_vec()), expected: None }
+        let bare = [b"n=".as_slice(), &escape(&prepared_or_as_is(user)), b",r=", &nonce].concat();
+        Client { bare, nonce, password: prepared_or_as_is(password), expected: None }
     }
 
     /// The first message, before Base64.

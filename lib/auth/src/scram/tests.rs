@@ -170,6 +170,37 @@ fn a_password_is_prepared() {
 }
 
 #[test]
+fn a_client_prepares_name_and_password() {
+    // The name as it is typed and as it is sent, the password as it is typed and as the server has it.
+    type Row<'a> = (&'a [u8], &'a [u8], &'a [u8], &'a [u8]);
+    let rows: &[Row<'_>] = &[
+        (b"user", b"user", b"pencil", b"pencil"),
+        ("I\u{ad}X".as_bytes(), b"IX", "pen\u{ad}cil".as_bytes(), b"pencil"),
+        ("\u{2168}".as_bytes(), b"IX", "\u{aa}".as_bytes(), b"a"),
+        ("ju\u{308}rg".as_bytes(), "j\u{fc}rg".as_bytes(), "ju\u{308}rg".as_bytes(), "j\u{fc}rg".as_bytes()),
+        // What SASLprep makes a comma or an equals sign of is escaped like one that was typed.
+        ("a\u{ff0c}\u{ff1d}b".as_bytes(), b"a=2C=3Db", "\u{a0}".as_bytes(), b" "),
+        // What it has no place for stays as it is.
+        (b"\xff", b"\xff", b"\xff", b"\xff"),
+        ("\u{627}1".as_bytes(), "\u{627}1".as_bytes(), b"\x07", b"\x07"),
+        ("\u{1f600}".as_bytes(), "\u{1f600}".as_bytes(), "\u{1f600}".as_bytes(), "\u{1f600}".as_bytes()),
+    ];
+    for &(user, sent, password, known) in rows {
+        let mut client = Client::new(user, password, b"0123456789abcdefgh");
+        let message = client.first();
+        assert_eq!(message, [b"n,,n=", sent, b",r=MDEyMzQ1Njc4OWFiY2RlZmdo"].concat(), "{}", user.escape_ascii());
+        let first = ClientFirst::parse(&message).unwrap();
+        // A server that prepares nothing.
+        let salted = salted(known, b"salt", ITERATIONS);
+        let (stored, key) = (stored_key(&salted), hmac(&salted, b"Server Key"));
+        let verifier = Verifier { iterations: ITERATIONS, salt: b"salt".to_vec(), stored, server: key };
+        let server = Server::new(first.bare, b"theirs", verifier).unwrap();
+        let last = client.answer(server.first()).unwrap();
+        assert_eq!(client.check(&server.finish(&last).unwrap()), Ok(()), "{}", password.escape_ascii());
+    }
+}
+
+#[test]
 fn nobody_has_a_salt_that_stays_the_same() {
     let first = |key: &[u8], user: &[u8]| {
         Server::new(b"n=x,r=c", b"s", Verifier::of_nobody(key, user)).unwrap().first().to_vec()
@@ -190,11 +221,12 @@ proptest! {
         password in proptest::collection::vec(any::<u8>(), 0..80),
         random in proptest::collection::vec(any::<u8>(), 18),
     ) {
-        let prepared = crate::saslprep::prepared(&password).unwrap_or_else(|| Secret::new(password.clone()));
-        let mut client = Client::new(&user, &prepared, &random);
+        let mut client = Client::new(&user, &password, &random);
         let message = client.first();
+        let sent = prepared_or_as_is(&user);
+        prop_assume!(!sent.is_empty());
         let first = ClientFirst::parse(&message).unwrap();
-        prop_assert_eq!(&first.user, &user);
+        prop_assert_eq!(&first.user, &*sent);
         let server = Server::new(first.bare, b"theirs", Verifier::of_password(&password, b"salt", ITERATIONS)).unwrap();
         let last = client.answer(server.first()).unwrap();
         prop_assert!(same_channel(&last, first.header));

@@ -235,6 +235,8 @@ mod tests {
         let good = ["334 \r\n", "scram-first", "scram-final", DONE];
         let (login, heard) = log_in(offer, &good, "secret");
         assert_eq!((login, heard.len()), (Ok(Login::Done), 4));
+        // SASLprep: a soft hyphen is none of the password's characters.
+        assert_eq!(log_in(offer, &good, "se\u{ad}cret").0, Ok(Login::Done));
         let (login, _) = log_in(offer, &good, "wrong");
         assert!(matches!(login, Ok(Login::Refused("scram-sha-256", r)) if r.code == 535));
         // A server that knows nothing and says that all is well.

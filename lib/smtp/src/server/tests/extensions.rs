@@ -372,6 +372,29 @@ fn s23_guessing_is_slow_and_ends_after_three_failures() {
 }
 
 #[test]
+fn each_method_has_its_lines_in_the_log() {
+    let (user, pass, plain) = (b64("joe"), b64("secret"), format!("AUTH PLAIN {}", b64("\0joe\0secret")));
+    let response = String::from_utf8(digest::cram_response(b"joe", b"secret", b"<17.1000@mx.test>").to_vec()).unwrap();
+    let cram = b64(&response);
+    let rows: [(&str, &[&str], &'static str); 3] = [
+        ("plain", &[&plain], "joe secret"),
+        ("login", &["AUTH LOGIN", &user, &pass], "joe secret"),
+        // What the program is told is the digest.
+        ("cram-md5", &["AUTH CRAM-MD5", &cram], Box::leak(response.into_boxed_str())),
+    ];
+    let client = "P:ESMTPA S:192.0.2.1:client.test H:x F:a@b T:c@far.test ?~ 'joe'";
+    for (method, lines, password) in rows {
+        let mut play = with_auth("+cram");
+        play.queue.passwords = vec![password];
+        let whole = [&["EHLO x"], lines, &["MAIL FROM:<a@b>", "RCPT TO:<c@far.test>"]].concat();
+        assert_eq!(login(&play, &whole).1, format!("Accept::AUTH::{method} {client}"));
+        play.queue.passwords = vec![];
+        let event = format!("Reject::AUTH::{method} P:SMTP S:192.0.2.1:client.test H: ?~ 'joe'");
+        assert_eq!(login(&play, lines).1, event);
+    }
+}
+
+#[test]
 fn trouble_with_the_program_is_no_wrong_password() {
     let plain = format!("AUTH PLAIN {}", b64("\0joe\0secret"));
     let mut play = with_auth("");

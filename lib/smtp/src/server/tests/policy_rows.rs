@@ -251,8 +251,12 @@ fn rows_5_to_8_recipients() {
     for row in rows {
         row.check();
     }
-    let known = |address: &str| {
-        let mut play = Play::new();
+    let known = |address: &str, spf_passes: bool| {
+        let mut play = Play::new().with(if spf_passes { &[("SPF", "1")] } else { &[] });
+        let [domain, none] = [b"b".to_vec(), vec![]];
+        let result = SpfResult::Pass;
+        play.queue.spf =
+            Some(Spf { result, domain, explanation: none.clone(), problem: none.clone(), mechanism: none });
         play.files = ALL.to_vec();
         play.files[1] = ("rcpthosts", "here.test\nyes.test\nwild.test\nother.test\ncdb.test\n");
         play.cdbs = vec![("r.cdb", vec![(":b@cdb.test", "")])];
@@ -266,7 +270,9 @@ fn rows_5_to_8_recipients() {
         ("b@other.test", "Accept::RCPT::Rcpthosts_Rcptto "),
         ("c@cdb.test", "Reject::RCPT::Failed_Rcptto "),
     ] {
-        assert!(known(address).starts_with(event), "{address} {}", known(address));
+        assert!(known(address, false).starts_with(event), "{address} {}", known(address, false));
+        let passed = known(address, true);
+        assert!(passed.starts_with(&event.replace("Accept::RCPT", "Accept::SPF")), "{address} {passed}");
     }
 }
 
@@ -361,9 +367,7 @@ fn row_9a_the_greylist() {
     assert_eq!(p.done, ["greylist 127.0.0.1;60000 a@there.test b@here.test 192.0.2.1 client.test"]);
     assert_eq!(p.last(), "450 greylisted, try again later (#4.3.0)");
     assert!(p.log[0].starts_with("Reject::SNDR::Greylist P:SMTP "));
-    let mut own = play.settings.switches.clone();
-    own.texts.greylisted = Some(b"not yet".to_vec());
-    play.settings.switches = own;
+    play = play.with(&[("POSTGREY", "127.0.0.1;60000"), ("REPLY_GREYLISTED", "not yet")]);
     assert_eq!(play.send(MAIL).last(), "450 not yet (#4.3.0)");
     play.settings.relayclient = Some(Vec::new());
     assert_eq!(play.send(MAIL).last(), "250 ok");
@@ -507,6 +511,33 @@ fn rows_12_to_15_for_all_clients() {
     ];
     for row in rows {
         row.check();
+    }
+}
+
+#[test]
+fn row_12_each_kind_of_entry_has_its_sign() {
+    // The entry, the client's name, the sign in the log.
+    let rows = [
+        ("a@bank.test", "client.test", "'@'"),
+        ("@bank.test", "client.test", "'@'"),
+        ("@bank.test-", "unknown", "'-'"),
+        ("@bank.test=", "client.test", "'='"),
+        ("@bank.test+", "mx.bank.test", "'+'"),
+        ("~client.test", "client.test", "'~'"),
+        ("a@*.test", "client.test", "'*'"),
+        ("@bank.test-", "client.test", ""),
+        ("@bank.test=", "mx.bank.test", ""),
+        ("@bank.test=", "unknown", ""),
+        ("~client.test", "mx.bank.test", ""),
+        ("?a@bank.test\n@bank.test", "client.test", ""),
+    ];
+    for (entry, host, sign) in rows {
+        let mut play = Play::new();
+        play.files = vec![("badmailfrom", Box::leak(format!("{entry}\n").into_boxed_str()))];
+        play.settings.connection.remote_host = host.as_bytes().to_vec();
+        let log = play.send("MAIL FROM:<a@bank.test>\r\nRCPT TO:<b@here.test>\r\n").log.concat();
+        let event = if sign.is_empty() { "Accept::RCPT::Rcpthosts_Rcptto" } else { "Reject::ORIG::Bad_Mailfrom" };
+        assert!(log.starts_with(&format!("{event} P:SMTP S:192.0.2.1:")) && log.ends_with(sign), "{entry}: {log}");
     }
 }
 
