@@ -69,5 +69,6 @@ fn request(host: &Host, settings: &Settings) -> Request {
         peer: SocketAddr::new(host.address, settings.route.port),
         policy: settings.policy.clone(),
         credentials: settings.credentials.clone(),
+        tlsa: tunnel::Tlsa::default(),
     }
 }
