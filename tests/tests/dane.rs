@@ -61,6 +61,8 @@ struct Kind {
     shows: &'static [&'static str],
     /// It offers STARTTLS.
     offers: bool,
+    /// Its answer to STARTTLS.
+    start: &'static str,
 }
 
 impl Kind {
@@ -88,12 +90,13 @@ fn serve(listener: TcpListener, last: u8, kind: Kind, heard: Heard, shaken: Shak
             stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let note = |is_tls, command: &str| heard.lock().unwrap().push((last, is_tls, command.to_string()));
             let offer = if kind.offers { "250-test\r\n250 STARTTLS\r\n" } else { "250 test\r\n" };
-            if stream.write_all(b"220 test\r\n").is_err() || !speak(&mut stream, offer, |c| note(false, c)) {
+            if stream.write_all(b"220 test\r\n").is_err() || !speak(&mut stream, offer, kind.start, |c| note(false, c))
+            {
                 continue;
             }
             let mut tls: StreamOwned<_, TcpStream> =
                 StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-            speak(&mut tls, "250 test\r\n", |c| note(true, c));
+            speak(&mut tls, "250 test\r\n", "", |c| note(true, c));
             if !tls.conn.is_handshaking() {
                 shaken.lock().unwrap().extend(tls.conn.handshake_kind());
             }
@@ -102,7 +105,7 @@ fn serve(listener: TcpListener, last: u8, kind: Kind, heard: Heard, shaken: Shak
 }
 
 /// The dialogue until QUIT or the end; true after STARTTLS.
-fn speak<S: Read + Write>(stream: &mut S, hello: &str, note: impl Fn(&str)) -> bool {
+fn speak<S: Read + Write>(stream: &mut S, hello: &str, start: &str, note: impl Fn(&str)) -> bool {
     let (mut line, mut in_data) = (Vec::new(), false);
     loop {
         let mut byte = [0];
@@ -122,12 +125,12 @@ fn speak<S: Read + Write>(stream: &mut S, hello: &str, note: impl Fn(&str)) -> b
             "." if in_data => "250 accepted\r\n",
             _ if in_data => "",
             "EHLO" => hello,
-            "STARTTLS" => "220 go\r\n",
+            "STARTTLS" => start,
             "DATA" => "354 go\r\n",
             "QUIT" => "221 bye\r\n",
             _ => "250 ok\r\n",
         };
-        let starts_tls = word == "STARTTLS" && !in_data;
+        let starts_tls = word == "STARTTLS" && !in_data && start.starts_with("220");
         in_data = (in_data && word != ".") || word == "DATA";
         if stream.write_all(reply.as_bytes()).and_then(|()| stream.flush()).is_err() || word == "QUIT" {
             return false;
@@ -235,7 +238,7 @@ use Went::{ByTls, Clear, Not};
 
 /// With and without TLS.
 fn both(shows: &'static [&'static str]) -> [Kind; 2] {
-    [true, false].map(|offers| Kind { shows, offers })
+    [true, false].map(|offers| Kind { shows, offers, start: "220 go\r\n" })
 }
 
 const SERVER: &[&str] = &["server"];
@@ -306,7 +309,7 @@ fn with_an_authority_the_name_is_the_exchangers_or_the_domains() {
     for (domain, host, want) in
         [("d.test", "mx.test", ByTls(2)), ("a.test", "mail.test", ByTls(2)), ("d.test", "mail.test", Not)]
     {
-        let scene = Scene::new(&[Kind { shows: &["server", "ca"], offers: true }]);
+        let scene = Scene::new(&[both(&["server", "ca"])[0]]);
         scene.name(domain, kind::MX, Reply::Secure(vec![Data::Mx(10, host.into())]));
         scene.name(host, kind::A, Reply::Secure(vec![Data::A([127, 0, 0, 2].into())]));
         scene.tlsa(host, Reply::Secure(vec![tlsa(2, 0, 1, "ca")]));
@@ -315,7 +318,7 @@ fn with_an_authority_the_name_is_the_exchangers_or_the_domains() {
         assert!(want != Not || said.starts_with(WRONG_NAME), "{said}");
     }
     // A label may be any.
-    let scene = Scene::new(&[Kind { shows: &["wild", "ca"], offers: true }]);
+    let scene = Scene::new(&[both(&["wild", "ca"])[0]]);
     scene.name("d.test", kind::MX, Reply::Secure(vec![Data::Mx(10, b"mx.wild.test".to_vec())]));
     scene.name("mx.wild.test", kind::A, Reply::Secure(vec![Data::A([127, 0, 0, 2].into())]));
     scene.tlsa("mx.wild.test", Reply::Secure(vec![tlsa(2, 1, 1, "ca")]));
@@ -444,6 +447,21 @@ fn rules_that_demand_more_still_do() {
 }
 
 #[test]
+fn a_server_that_takes_its_offer_back_gets_nothing() {
+    let kind = Kind { start: "454 not now\r\n", ..both(SERVER)[0] };
+    for (records, want) in
+        [(vec![tlsa(3, 1, 1, "server")], Not), (vec![tlsa(1, 1, 1, "server")], Not), (vec![], Clear(2))]
+    {
+        let scene = Scene::new(&[kind]);
+        scene.control("tlsfallback", "");
+        scene.tlsa("mx.test", Reply::Secure(records.clone()));
+        let (said, went) = scene.send("d.test");
+        assert_eq!(went, want, "{records:?}");
+        assert!(want != Not || said.starts_with("ZConnected to 127.0.0.2 but STARTTLS was rejected.\n"), "{said}");
+    }
+}
+
+#[test]
 fn a_relay_that_was_named_by_hand_has_records_too() {
     // Without a rule there would be no STARTTLS.
     for (records, offers, want) in [
@@ -452,7 +470,7 @@ fn a_relay_that_was_named_by_hand_has_records_too() {
         (wrong(), true, Not),
         (vec![], true, Clear(2)),
     ] {
-        let scene = Scene::new(&[Kind { shows: SERVER, offers }]);
+        let scene = Scene::new(&[Kind { offers, ..both(SERVER)[0] }]);
         scene.control("tlsdestinations", "");
         scene.control("smtproutes", "d.test:mx.test;PORT\n");
         scene.tlsa("mx.test", Reply::Secure(records.clone()));

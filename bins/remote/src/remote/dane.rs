@@ -106,7 +106,7 @@ impl<'s, R: Records> Dane<'s, R> {
     /// are not asked for: there are name servers that fail at questions for types that they do not know (RFC 7672 2.2.2).
     fn secure_bases<'e>(&self, exchanger: &'e Exchanger) -> Vec<&'e [u8]> {
         let Exchanger { name, end, is_sure, is_secure } = exchanger;
-        let is_alias = !name.eq_ignore_ascii_case(end);
+        let is_alias = !name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(end);
         match (*is_sure, *is_secure) {
             (true, true) if is_alias => vec![end, name],
             (true, true) => vec![name],
@@ -251,6 +251,7 @@ mod tests {
         for (rule, exchanger, asked) in [
             ("", exchanger("mx.test", true, true), &["mx.test"][..]),
             ("", exchanger("MX.test", true, true), &["mx.test"]),
+            ("", Exchanger { name: b"mx.test.".to_vec(), ..exchanger("mx.test", true, true) }, &["mx.test."]),
             ("", exchanger("mx.test", false, true), &[]),
             ("", exchanger("mx.test", true, false), &[]),
             ("+*:", exchanger("mx.test", false, false), &["mx.test"]),
