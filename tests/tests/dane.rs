@@ -501,7 +501,9 @@ fn a_domain_without_exchangers_and_an_alias_have_records_too() {
         // Only the alias is signed, not what it leads to.
         scene.tlsa("alias.test", Reply::Secure(records));
         scene.name("mx.test", kind::A, Reply::Records(vec![Data::A([127, 0, 0, 2].into())]));
-        assert_eq!(scene.send("d.test").1, ByTls(2), "the alias is not asked for");
+        assert_eq!(scene.send("d.test").1, ByTls(2), "nothing is known of the alias");
+        scene.name("alias.test", kind::CNAME, Reply::Failure);
+        assert_eq!(scene.send("d.test").0, LOOKUP.replace("mx.", "alias."));
         scene.name("alias.test", kind::CNAME, Reply::Secure(vec![Data::Cname(b"mx.test".to_vec())]));
         assert_eq!(scene.send("d.test").1, want);
     }

@@ -75,7 +75,7 @@ impl<'s, R: Records> Dane<'s, R> {
         if exchanger.name.is_empty() || policy.level == Level::Never || has_no_tls {
             return Ok(Word::Nothing);
         }
-        let bases = self.secure_bases(exchanger);
+        let bases = self.secure_bases(exchanger)?;
         let mut doubtful = None;
         for base in &bases {
             let found = self.records.tlsa(&owner(route.port, base));
@@ -104,17 +104,22 @@ impl<'s, R: Records> Dane<'s, R> {
 
     /// The names under which records are to be looked for, in order; none if nothing there could be relied on. Others
     /// are not asked for: there are name servers that fail at questions for types that they do not know (RFC 7672 2.2.2).
-    fn secure_bases<'e>(&self, exchanger: &'e Exchanger) -> Vec<&'e [u8]> {
+    fn secure_bases<'e>(&self, exchanger: &'e Exchanger) -> Result<Vec<&'e [u8]>, Unknown> {
         let Exchanger { name, end, is_sure, is_secure } = exchanger;
         let is_alias = !name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(end);
         match (*is_sure, *is_secure) {
-            (true, true) if is_alias => vec![end, name],
-            (true, true) => vec![name],
-            // An alias in a signed zone of a name in another one.
-            (true, false) if is_alias && self.settings.trust != Trust::Nobody && self.records.cname(name).is_secure => {
-                vec![name]
+            (true, true) if is_alias => Ok(vec![end, name]),
+            (true, true) => Ok(vec![name]),
+            (true, false) if is_alias && self.settings.trust != Trust::Nobody => {
+                // The alias may be in a signed zone, and the name that it stands for in another one.
+                let alias = self.records.cname(name);
+                match alias.answer {
+                    Answer::Temporary => Err(Unknown),
+                    _ if alias.is_secure => Ok(vec![name]),
+                    _ => Ok(Vec::new()),
+                }
             }
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -290,6 +295,8 @@ mod tests {
             let word = Dane::new(&settings, &fake).ask(&exchanger("end.test", true, is_secure));
             assert_eq!(short(word), want, "{names:?} {secure:?} {is_secure}");
         }
+        let (settings, fake) = (settings("", "1"), Fake { broken: vec!["mx.test"], ..Fake::default() });
+        assert_eq!(short(Dane::new(&settings, &fake).ask(&exchanger("end.test", true, false))), "unknown");
     }
 
     #[test]
