@@ -19,6 +19,8 @@ pub enum Data {
     Cname(Vec<u8>),
     /// The strings of a TXT record.
     Txt(Vec<Vec<u8>>),
+    /// What a certificate must be like: usage, selector, matching type and data.
+    Tlsa(u8, u8, u8, Vec<u8>),
 }
 
 /// What the server says to a question.
@@ -26,6 +28,8 @@ pub enum Data {
 pub enum Reply {
     /// The records of the wanted type, which may be none, or an alias.
     Records(Vec<Data>),
+    /// The same, and to a client that asks for it that their signatures are good (the AD bit).
+    Secure(Vec<Data>),
     /// NXDOMAIN.
     NoSuchName,
     /// SERVFAIL.
@@ -43,6 +47,7 @@ pub mod kind {
     pub const MX: u16 = 15;
     pub const TXT: u16 = 16;
     pub const AAAA: u16 = 28;
+    pub const TLSA: u16 = 52;
 }
 
 /// The most bytes in a UDP answer (RFC 1035 4.2.1); a longer one is to be fetched over TCP.
@@ -121,6 +126,7 @@ fn answer(packet: &[u8], zone: &impl Fn(&[u8], u16) -> Reply) -> Option<Vec<u8>>
     let wanted = u16::from_be_bytes([packet[end - 4], packet[end - 3]]);
     let (code, records) = match zone(&labels.join(&b'.'), wanted) {
         Reply::Records(records) => (0, records),
+        Reply::Secure(records) => (packet[3] & 0x20, records),
         Reply::NoSuchName => (3, Vec::new()),
         Reply::Failure => (2, Vec::new()),
         Reply::Silence => return None,
@@ -158,6 +164,9 @@ fn wire(record: &Data) -> (u16, Vec<u8>) {
                 data.push(0);
             }
             (kind::TXT, data)
+        }
+        Data::Tlsa(usage, selector, matching, data) => {
+            (kind::TLSA, [&[*usage, *selector, *matching][..], data].concat())
         }
     }
 }

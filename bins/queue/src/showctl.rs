@@ -81,6 +81,7 @@ const KNOWN: &[(&str, Kind)] = &[
     ("badrcptto", Unread),
     ("bouncemaxbytes", Unread),
     ("dkimdomains", Unread),
+    ("dnssec-trusted", Map(("Whose word counts that a name is signed (1: this host's, 2: every name server's): ", ""))),
     ("domaincerts", Map(("Certificate shown for a sender's domain: ", ""))),
     ("domainips", Map(("Source address for a sender's domain: ", ""))),
     ("mailfromrules", Unread),
@@ -335,6 +336,7 @@ mod tests {
             ("authsenders", b"@b.test:r.test|joe|secret\n"),
             ("domaincerts", b"*:cert|key|secret\n"),
             ("domainips", b"*:192.0.2.1|helo.test\n"),
+            ("dnssec-trusted", b"1\n"),
             ("tlsfallback", b""),
         ])
         .1;
@@ -342,6 +344,7 @@ mod tests {
         assert!(text.contains("\nauthsenders: \nRoute for a sender: @b.test:r.test\n"), "{text}");
         assert!(text.contains("\ndomaincerts: \nCertificate shown for a sender's domain: *:cert\n"), "{text}");
         assert!(text.contains("*:192.0.2.1|helo.test\n") && text.contains("\ntlsfallback: Mail that"), "{text}");
+        assert!(text.contains("\ndnssec-trusted: \nWhose word counts that a name is signed (1: "), "{text}");
         assert!(!text.contains("secret") && !text.contains("joe"), "{text}");
     }
 

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::time::Duration;
 use sys::fd::Fd;
 use sys::{Exit, fd, process, signal};
-use tunnel::{Credentials, Failed, Failure, Level, Policy, Request, Stream, Way};
+use tunnel::{Credentials, Failed, Failure, Level, Policy, Request, Stream, Tlsa, Way};
 
 /// All that fd 3 may hold (bytes).
 const INPUT_MAX: usize = 512;
@@ -169,6 +169,7 @@ impl Setting {
             peer: SocketAddr::new(address, self.port),
             policy: self.policy.clone(),
             credentials: Credentials::default(),
+            tlsa: Tlsa::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tunnel::{Agreed, Credentials, Failed, Failure, Level, Policy, Request, Way};
+use tunnel::{Agreed, Credentials, Failed, Failure, Level, Policy, Record, Request, Tlsa, Way};
 
 const TLSC: &str = env!("CARGO_BIN_EXE_qmail-tlsc");
 const REMOTE: &str = env!("CARGO_BIN_EXE_qmail-remote");
@@ -158,6 +158,7 @@ fn request(port: u16, level: Level, host: &str, ca: &str) -> Request {
         peer: format!("127.0.0.1:{port}").parse().unwrap(),
         policy: Policy { ca: ca.as_bytes().to_vec(), ..Policy::of_level(level) },
         credentials: Credentials::default(),
+        tlsa: Tlsa::default(),
     }
 }
 
@@ -292,6 +293,53 @@ fn a_pinned_certificate_needs_nobody_to_vouch_for_it() {
             assert_eq!(outcome("expired", tls12, Level::MustPin, "x.test", &pin, 1), None, "{digest}");
             let want = Some(Failure::Fingerprint);
             assert_eq!(outcome("server", tls12, Level::MustPin, "x.test", &pin, 1), want, "{digest}");
+        }
+    }
+}
+
+#[test]
+fn published_records_are_one_more_demand() {
+    let whole = |name: &str| CertificateDer::from_pem_file(certificate(&format!("{name}.pem"))).unwrap().to_vec();
+    let record = |usage, name: &str| Record { usage, selector: 0, matching: 0, data: whole(name) };
+    let (expired, authority) = (vec![record(3, "expired")], vec![record(2, "ca")]);
+    let good = ca("ca.pem");
+    for (shows, records, level, host, authority, want) in [
+        ("expired", &expired, Level::MustAny, "x.test", "", None),
+        ("server", &expired, Level::MustAny, "x.test", "", Some(Failure::Tlsa)),
+        ("expired", &expired, Level::MustCertificate, "x.test", good.as_str(), Some(Failure::PeerUnverified)),
+        // The authority is not in the chain.
+        ("server", &authority, Level::MustName, "mx.test", &good, Some(Failure::Tlsa)),
+        // Certificates that a rule has pinned are no exception.
+        (
+            "server",
+            &expired,
+            Level::MustPin,
+            "x.test",
+            "=00112233445566778899aabbccddeeff00112233",
+            Some(Failure::Tlsa),
+        ),
+        (
+            "expired",
+            &expired,
+            Level::MustPin,
+            "x.test",
+            "=00112233445566778899aabbccddeeff00112233",
+            Some(Failure::Fingerprint),
+        ),
+    ] {
+        for tls12 in [false, true] {
+            let (port, heard) = server(Kind { shows, tls12, ..Kind::default() }, true, 1);
+            let tlsa = Tlsa::of(records.clone(), vec![b"mx.test".to_vec()]);
+            let request = Request { tlsa, ..request(port, level, host, authority) };
+            let failure = match open(&request, None) {
+                Ok((stream, _)) => {
+                    greet(stream);
+                    None
+                }
+                Err(failed) => Some(failed.failure),
+            };
+            assert_eq!(failure, want, "{shows} {level:?} {tls12}");
+            assert_eq!(heard.join().unwrap()[0].0.is_empty(), want.is_some());
         }
     }
 }

@@ -178,7 +178,8 @@ fn demands<'a>(options: &Options<'a>, ours: &Ours<'a>, password: Option<&'a [u8]
     let name = if ours.verify && ours.check_name { NameCheck::Wildcard } else { NameCheck::None };
     let key = if ours.key_file.is_empty() { ours.chain_file } else { ours.key_file };
     let certificate = Some(Certificate { chain: ours.chain_file, key, password }).filter(|c| !c.chain.is_empty());
-    Demands { host: options.host, name, trust, depth: ours.depth, ciphers: ours.ciphers, certificate }
+    let (host, depth, ciphers) = (options.host, ours.depth, ours.ciphers);
+    Demands { host, name, trust, depth, ciphers, certificate, ..Demands::default() }
 }
 
 /// Up to a NUL or the end.

@@ -6,11 +6,11 @@
 
 use crate::connected::Connected;
 use crate::name::to_bytes;
-use crate::{Answer, CNAME_MAX};
+use crate::{Answer, CNAME_MAX, Checked, Trust};
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
+use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
@@ -27,6 +27,8 @@ const SERVERS_MAX: usize = 3;
 pub struct Engine {
     runtime: Option<tokio::runtime::Runtime>,
     servers: Vec<NameServerPool<Connected>>,
+    /// All of them are on this host.
+    is_local: bool,
     request: DnsRequestOptions,
     attempts: usize,
     search: Vec<Vec<u8>>,
@@ -67,8 +69,10 @@ impl Engine {
             let listed = config.name_servers().iter();
             servers.extend(listed.map(|server| (server.clone(), scope_in(text, server.ip))));
         }
-        let servers = servers.into_iter().take(SERVERS_MAX).filter_map(|(s, scope)| pool(s, scope, &options)).collect();
-        Engine { runtime, servers, request, attempts, search, ndots }
+        servers.truncate(SERVERS_MAX);
+        let is_local = servers.iter().all(|(server, _)| server.ip.to_canonical().is_loopback());
+        let servers = servers.into_iter().filter_map(|(s, scope)| pool(s, scope, &options)).collect();
+        Engine { runtime, servers, is_local, request, attempts, search, ndots }
     }
 
     /// The search list, without final dots.
@@ -79,6 +83,15 @@ impl Engine {
     /// How many dots make a name that is tried as it is first.
     pub fn ndots(&self) -> usize {
         self.ndots
+    }
+
+    /// Whether a server's word that an answer is authentic counts.
+    fn believes(&self, trust: Trust) -> bool {
+        match trust {
+            Trust::Nobody => false,
+            Trust::ThisHost => self.is_local,
+            Trust::Everybody => true,
+        }
     }
 
     #[cfg(test)]
@@ -93,21 +106,39 @@ impl Engine {
         mut name: Name,
         kind: RecordType,
         end: Option<Instant>,
+        trust: Trust,
+        pick: fn(&RData) -> Option<T>,
+    ) -> Checked<T> {
+        let mut is_secure = self.believes(trust);
+        let answer = self.walk(&mut name, kind, end, &mut is_secure, pick);
+        is_secure &= matches!(answer, Answer::Found(_));
+        Checked { answer, is_secure, name: to_bytes(&name) }
+    }
+
+    /// The look-up; `name` goes along the chain of aliases, and `is_secure` stays only if each answer says that it is.
+    fn walk<T>(
+        &self,
+        at: &mut Name,
+        kind: RecordType,
+        end: Option<Instant>,
+        is_secure: &mut bool,
         pick: fn(&RData) -> Option<T>,
     ) -> Answer<T> {
         let mut followed = 0;
         loop {
-            let response = match self.ask(&name, kind, end) {
+            let name = &mut *at;
+            let response = match self.ask(name, kind, end, *is_secure) {
                 Reply::Records(response) => response,
                 Reply::NoRecords => return Answer::NoRecords,
                 Reply::NoSuchName => return Answer::NoSuchName,
                 Reply::Failed => return Answer::Temporary,
             };
+            *is_secure &= response.metadata.authentic_data;
             // Only records of the name in question count, and of those it is an alias of: the order in which a
             // server lists a chain is not fixed, so each step searches the whole answer.
             let asked = name.clone();
             loop {
-                let here = || response.answers.iter().filter(|r| r.name == name);
+                let here = || response.answers.iter().filter(|r| r.name == *name);
                 let found: Vec<T> = here().filter(|r| r.record_type() == kind).filter_map(|r| pick(&r.data)).collect();
                 if !found.is_empty() {
                     return Answer::Found(found);
@@ -121,11 +152,11 @@ impl Engine {
                 if followed > CNAME_MAX {
                     return Answer::Temporary;
                 }
-                name = target;
+                *name = target;
             }
-            if name == asked {
+            if *name == asked {
                 // Other records of the name: none of this type. Records of other names only: a confused server.
-                let known = response.answers.iter().any(|r| r.name == name);
+                let known = response.answers.iter().any(|r| r.name == *name);
                 return if known { Answer::NoRecords } else { Answer::Temporary };
             }
             if response.response_code == ResponseCode::NXDomain {
@@ -137,12 +168,15 @@ impl Engine {
     }
 
     /// One question: each server in turn, `attempts` times around. Only an answer about the name ends it; a server
-    /// that refuses, fails or is silent makes the next one be asked.
-    fn ask(&self, name: &Name, kind: RecordType, end: Option<Instant>) -> Reply {
+    /// that refuses, fails or is silent makes the next one be asked. With `verdict` the AD bit asks the server to say
+    /// whether the answer is authentic (RFC 6840 5.7), without the signatures that only make it longer.
+    fn ask(&self, name: &Name, kind: RecordType, end: Option<Instant>, verdict: bool) -> Reply {
         let Some(runtime) = &self.runtime else { return Reply::Failed };
         for _ in 0..self.attempts {
             for server in &self.servers {
-                let answer = server.lookup(Query::query(name.clone(), kind), self.request).first_answer();
+                let mut request = DnsRequest::from_query(Query::query(name.clone(), kind), self.request);
+                request.metadata.authentic_data = verdict;
+                let answer = server.send(request).first_answer();
                 let answer = match end {
                     None => runtime.block_on(answer),
                     Some(end) => {

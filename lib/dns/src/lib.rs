@@ -48,6 +48,30 @@ impl<T> Answer<T> {
     }
 }
 
+/// An answer, and how much it is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked<T> {
+    /// What the look-up came to.
+    pub answer: Answer<T>,
+    /// The records were found, and a name server that is believed says that it has checked the signatures of all that
+    /// led to them (the AD bit, RFC 4035 3.2.3).
+    pub is_secure: bool,
+    /// The name at the end of the chain of aliases: that of the records.
+    pub name: Vec<u8>,
+}
+
+/// Whose word is believed that an answer is authentic. This resolver checks no signatures itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// No answer is secure.
+    #[default]
+    Nobody,
+    /// That of servers on loopback, if there are no others: between those and this process nobody can put himself.
+    ThisHost,
+    /// That of every server.
+    Everybody,
+}
+
 /// A mail exchanger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mx {
@@ -89,6 +113,7 @@ pub struct Resolver {
     engine: OnceCell<Engine>,
     caches: Option<Vec<u8>>,
     end: Cell<Option<Instant>>,
+    trust: Trust,
 }
 
 impl Resolver {
@@ -104,6 +129,11 @@ impl Resolver {
         Resolver { caches, ..Resolver::default() }
     }
 
+    /// The same, but answers may be secure.
+    pub fn trusting(self, trust: Trust) -> Resolver {
+        Resolver { trust, ..self }
+    }
+
     /// Sets the time at which every look-up that has no answer by then fails temporarily; `None` takes it away.
     pub fn until(&self, end: Option<Instant>) {
         self.end.set(end);
@@ -115,6 +145,11 @@ impl Resolver {
 
     /// The IPv4 addresses of `name`.
     pub fn a(&self, name: &[u8]) -> Answer<Ipv4Addr> {
+        self.checked_a(name).answer
+    }
+
+    /// The same, with its worth.
+    pub fn checked_a(&self, name: &[u8]) -> Checked<Ipv4Addr> {
         self.look_up(name, RecordType::A, |data| match data {
             RData::A(a) => Some(a.0),
             _ => None,
@@ -123,6 +158,11 @@ impl Resolver {
 
     /// The IPv6 addresses of `name`.
     pub fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr> {
+        self.checked_aaaa(name).answer
+    }
+
+    /// The same, with its worth.
+    pub fn checked_aaaa(&self, name: &[u8]) -> Checked<Ipv6Addr> {
         self.look_up(name, RecordType::AAAA, |data| match data {
             RData::AAAA(a) => Some(a.0),
             _ => None,
@@ -131,6 +171,11 @@ impl Resolver {
 
     /// The mail exchangers of `name`, in the order of the answer.
     pub fn mx(&self, name: &[u8]) -> Answer<Mx> {
+        self.checked_mx(name).answer
+    }
+
+    /// The same, with its worth.
+    pub fn checked_mx(&self, name: &[u8]) -> Checked<Mx> {
         self.look_up(name, RecordType::MX, |data| match data {
             RData::MX(mx) => Some(Mx { preference: mx.preference, name: name::to_bytes(&mx.exchange) }),
             _ => None,
@@ -143,10 +188,16 @@ impl Resolver {
             RData::TXT(txt) => Some(txt.txt_data.concat()),
             _ => None,
         })
+        .answer
     }
 
     /// The name that `name` is an alias of. Only this one step is looked at.
     pub fn cname(&self, name: &[u8]) -> Answer<Vec<u8>> {
+        self.checked_cname(name).answer
+    }
+
+    /// The same, with its worth.
+    pub fn checked_cname(&self, name: &[u8]) -> Checked<Vec<u8>> {
         self.look_up(name, RecordType::CNAME, |data| match data {
             RData::CNAME(target) => Some(name::to_bytes(target)),
             _ => None,
@@ -155,6 +206,11 @@ impl Resolver {
 
     /// The TLSA records of `name`, which begins with port and protocol: `_25._tcp.mx.example`.
     pub fn tlsa(&self, name: &[u8]) -> Answer<Tlsa> {
+        self.checked_tlsa(name).answer
+    }
+
+    /// The same, with its worth.
+    pub fn checked_tlsa(&self, name: &[u8]) -> Checked<Tlsa> {
         self.look_up(name, RecordType::TLSA, |data| match data {
             RData::TLSA(t) => Some(Tlsa {
                 usage: t.cert_usage.into(),
@@ -172,6 +228,7 @@ impl Resolver {
             RData::PTR(target) => Some(name::to_bytes(target)),
             _ => None,
         })
+        .answer
     }
 
     /// The fully qualified names that `name` may stand for by the search list of resolv.conf, in the order in which
@@ -180,10 +237,10 @@ impl Resolver {
         name::candidates(name, self.engine().search(), self.engine().ndots())
     }
 
-    fn look_up<T>(&self, name: &[u8], kind: RecordType, pick: fn(&RData) -> Option<T>) -> Answer<T> {
+    fn look_up<T>(&self, name: &[u8], kind: RecordType, pick: fn(&RData) -> Option<T>) -> Checked<T> {
         match name::parse(name) {
-            Some(name) => self.engine().look_up(name, kind, self.end.get(), pick),
-            None => Answer::NoSuchName,
+            Some(name) => self.engine().look_up(name, kind, self.end.get(), self.trust, pick),
+            None => Checked { answer: Answer::NoSuchName, is_secure: false, name: name.to_vec() },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Look-ups against a small name server on loopback.
 
 use crate::engine::Engine;
-use crate::{Answer, Mx, Resolver};
+use crate::{Answer, Mx, Resolver, Trust};
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, CNAME, MX, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -365,4 +365,61 @@ fn certificate_records_come_back_as_numbers() {
     let found = crate::Tlsa { usage: 3, selector: 1, matching: 1, data: vec![0, 0xff] };
     assert_eq!(r.tlsa(b"_25._tcp.mx.test"), Answer::Found(vec![found]));
     assert_eq!(r.tlsa(b"_26._tcp.mx.test"), Answer::NoSuchName);
+}
+
+#[test]
+fn answers_are_secure_if_the_server_says_so_and_is_believed() {
+    /// A server that says of every name but `plain...` that it has checked it, if it is asked whether it has.
+    fn server(at: &str) -> u16 {
+        let udp = UdpSocket::bind((at, 0)).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok((n, from)) = udp.recv_from(&mut buf) {
+                let zone: Zone = |owner, kind| match owner {
+                    "none.test" => Some((ResponseCode::NoError, vec![])),
+                    "out.test" => Some((ResponseCode::NoError, vec![alias("out.test", "plain.test")])),
+                    "alias.test" => {
+                        Some((ResponseCode::NoError, vec![alias("alias.test", "end.test"), address("end.test", 2)]))
+                    }
+                    _ if kind == RecordType::A => Some((ResponseCode::NoError, vec![address(owner, 1)])),
+                    _ => Some((ResponseCode::NXDomain, vec![])),
+                };
+                let asks = buf[3] & 0x20 != 0;
+                let mut packet = answer(&buf[..n], zone, false).unwrap();
+                let is_plain =
+                    packet.windows(6).any(|w| w == b"\x05plain") && !packet.windows(4).any(|w| w == b"\x03out");
+                packet[3] = packet[3] & !0x20 | if asks && !is_plain { 0x20 } else { 0 };
+                udp.send_to(&packet, from).unwrap();
+            }
+        });
+        port
+    }
+    let port = server("127.0.0.1");
+    let local = format!("127.0.0.1;{port}");
+    // Of these only the first one answers; the others stand for one somewhere else.
+    let remote = format!("127.0.0.1;{port} 192.0.2.1");
+    for (trust, servers, secure) in [
+        (Trust::Nobody, &local, false),
+        (Trust::ThisHost, &local, true),
+        (Trust::ThisHost, &remote, false),
+        (Trust::Everybody, &remote, true),
+    ] {
+        let r = with("options timeout:1 attempts:1\n", servers).trusting(trust);
+        let found = r.checked_a(b"a.test");
+        assert_eq!((found.answer, found.is_secure), (Answer::Found(vec![ip(1)]), secure), "{trust:?} {servers}");
+    }
+    let r = with("", &local).trusting(Trust::ThisHost);
+    let found = r.checked_a(b"Alias.test");
+    assert_eq!((found.answer, found.is_secure, &found.name[..]), (Answer::Found(vec![ip(2)]), true, &b"end.test"[..]));
+    // A chain is as secure as its weakest link.
+    assert!(!r.checked_a(b"plain.test").is_secure);
+    let found = r.checked_a(b"out.test");
+    assert_eq!(
+        (found.answer, found.is_secure, &found.name[..]),
+        (Answer::Found(vec![ip(1)]), false, &b"plain.test"[..])
+    );
+    assert!(r.checked_cname(b"out.test").is_secure);
+    let found = r.checked_a(b"none.test");
+    assert_eq!((found.answer, found.is_secure), (Answer::NoRecords, false));
 }

@@ -3,7 +3,10 @@
 //! All connections of one [`Client`] demand the same, so a session of one may be resumed by another. Nothing else can:
 //! sessions stay in the memory of their client.
 
+mod dane;
 mod verifier;
+
+pub use dane::Tlsa;
 
 use crate::ciphers::Ciphers;
 use crate::{Error, pem, roots};
@@ -64,6 +67,10 @@ pub struct Demands<'a> {
     pub ciphers: &'a [u8],
     /// What is shown to servers that ask.
     pub certificate: Option<Certificate<'a>>,
+    /// Records that the server's domain has published: if there are any, one must fit, besides all else.
+    pub tlsa: &'a [Tlsa],
+    /// The names of which one must be the certificate's where a record is about an authority.
+    pub tlsa_names: &'a [Vec<u8>],
 }
 
 /// The files of a certificate of our own.
@@ -112,6 +119,8 @@ impl Client {
             servers,
             digest,
             depth: demands.depth,
+            tlsa: demands.tlsa.to_vec(),
+            tlsa_names: demands.tlsa_names.to_vec(),
             algorithms: provider.signature_verification_algorithms,
         };
         let builder = ClientConfig::builder_with_provider(provider.clone());
@@ -162,6 +171,8 @@ fn roots_of(
 pub enum Refusal {
     /// The certificate does not have the demanded digest.
     Digest,
+    /// It fits none of the TLSA records.
+    Tlsa,
     /// The certificate is in other names.
     Name,
     /// Nobody who is trusted vouches for it, or not any more.
@@ -180,6 +191,7 @@ impl Refusal {
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             ) => Refusal::Name,
+            rustls::Error::InvalidCertificate(CertificateError::Other(e)) if dane::is_no_match(e) => Refusal::Tlsa,
             rustls::Error::InvalidCertificate(_) => Refusal::Untrusted,
             rustls::Error::NoCertificatesPresented => Refusal::NoCertificate,
             _ => Refusal::Protocol,

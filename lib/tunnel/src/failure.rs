@@ -33,10 +33,12 @@ pub enum Failure {
     Protocol,
     /// The server does not offer TLS.
     NotOffered,
+    /// The certificate is not what the server's domain says.
+    Tlsa,
 }
 
 /// All of them with the letter that stands for them between processes.
-const LETTERS: [(Failure, u8); 14] = [
+const LETTERS: [(Failure, u8); 15] = [
     (Failure::Fingerprint, b'f'),
     (Failure::DigestLength, b'l'),
     (Failure::Certificate, b'c'),
@@ -51,6 +53,7 @@ const LETTERS: [(Failure, u8); 14] = [
     (Failure::Connection, b'b'),
     (Failure::Protocol, b'p'),
     (Failure::NotOffered, b'o'),
+    (Failure::Tlsa, b't'),
 ];
 
 impl Failure {
@@ -83,7 +86,7 @@ impl From<Failure> for Failed {
 impl Failed {
     /// The record for the message: one or two lines. No secret of the request is in it.
     pub fn record(&self, request: &Request) -> Vec<u8> {
-        let [host, ca] = [&request.host, &request.policy.ca].map(|v| visible(v));
+        let [host, server, ca] = [&request.host, &request.server, &request.policy.ca].map(|v| visible(v));
         let pin = visible(request.policy.pin().unwrap_or_default());
         let [certificate, key] = [&request.credentials.certificate, &request.credentials.key].map(|v| visible(v));
         let ciphers = visible(&request.policy.ciphers);
@@ -104,6 +107,9 @@ impl Failed {
             Failure::Connection => [b"I wasn't able to establish a TLS connection with: ", &host, b".", b"", b""],
             Failure::Protocol => [b"TLS connection/protocol error for host: ", &host, b".", b"", b""],
             Failure::NotOffered => [b"I wasn't able to negotiate a TLS connection with: ", &host, b".", b"", b""],
+            Failure::Tlsa => {
+                [b"Received X.509 certificate from: ", &server, b" does not match its TLSA records.", b"", b""]
+            }
         };
         let mut record = [b"Z ".as_slice(), &text.concat(), b" (#4.4.1)\n"].concat();
         if !self.reason.is_empty() {
@@ -121,7 +127,7 @@ fn visible(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Credentials, Level, Policy};
+    use crate::{Credentials, Level, Policy, Tlsa};
 
     #[test]
     fn letters_and_texts_are_distinct() {
@@ -135,6 +141,7 @@ mod tests {
                 key: b"key".to_vec(),
                 password: b"s3cret".to_vec().into(),
             },
+            tlsa: Tlsa::default(),
         };
         let rows = [
             (Failure::Fingerprint, "Received X.509 certificate from: h.test? does not match fingerprint: ab."),
@@ -151,6 +158,7 @@ mod tests {
             (Failure::Connection, "I wasn't able to establish a TLS connection with: h.test?."),
             (Failure::Protocol, "TLS connection/protocol error for host: h.test?."),
             (Failure::NotOffered, "I wasn't able to negotiate a TLS connection with: h.test?."),
+            (Failure::Tlsa, "Received X.509 certificate from: mx.test does not match its TLSA records."),
         ];
         for (failure, text) in rows {
             assert_eq!(Failure::of_letter(failure.letter()), Some(failure));

@@ -18,6 +18,7 @@ mod open;
 mod policy;
 mod request;
 mod stream;
+mod tlsa;
 
 pub use certs::Credentials;
 pub use failure::{Failed, Failure};
@@ -26,3 +27,4 @@ pub use open::{DIRECTORY, HANDSHAKE_SECS, Way, open};
 pub use policy::{Level, Malformed, Policy};
 pub use request::{ANSWER_MAX, Agreed, Garbled, OTHER, REQUEST_MAX, Request, TAKEN};
 pub use stream::Stream;
+pub use tlsa::{Record, Tlsa};

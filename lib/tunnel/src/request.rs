@@ -5,12 +5,12 @@
 //! and `1` if a session was resumed; or `Z`, the letter of a [`Failure`] and the reason. After `K` everything is plain
 //! text of the connection.
 
-use crate::{Credentials, Failed, Failure, Level, Policy};
+use crate::{Credentials, Failed, Failure, Level, Policy, Tlsa};
 use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
-/// The longest request and the longest answer that are read (bytes).
-pub const REQUEST_MAX: usize = 16384;
+/// The longest request and the longest answer that are read (bytes). TLSA records may hold whole certificates.
+pub const REQUEST_MAX: usize = 65536;
 /// See [`REQUEST_MAX`].
 pub const ANSWER_MAX: usize = 1024;
 /// First byte of an answer: the connection is now qmail-tlsc's alone.
@@ -35,6 +35,8 @@ pub struct Request {
     pub policy: Policy,
     /// Our certificate, or empty fields.
     pub credentials: Credentials,
+    /// What the server's domain says about its certificate: demanded besides.
+    pub tlsa: Tlsa,
 }
 
 impl Request {
@@ -43,7 +45,8 @@ impl Request {
         let Policy { level, depth, port, .. } = &self.policy;
         let peer = self.peer.to_string();
         let [level, depth, port] = [u32::from(level.number()), *depth, port.unwrap_or(0).into()].map(|n| n.to_string());
-        let fields: [&[u8]; 11] = [
+        let records = self.tlsa.text();
+        let mut fields: Vec<&[u8]> = vec![
             &self.host,
             &self.server,
             peer.as_bytes(),
@@ -55,7 +58,9 @@ impl Request {
             &self.credentials.certificate,
             &self.credentials.key,
             &self.credentials.password,
+            &records,
         ];
+        fields.extend(self.tlsa.names.iter().map(Vec::as_slice));
         // Of the right size from the start, so that nothing of the password is left where a vector grew.
         let length: usize = fields.iter().map(|f| f.len() + 1).sum();
         let mut bytes = Zeroizing::new(Vec::with_capacity(length + 24));
@@ -72,7 +77,9 @@ impl Request {
     pub fn decode(bytes: &[u8]) -> Result<Option<Request>, Garbled> {
         let Some((inside, _)) = netstring(bytes, REQUEST_MAX)? else { return Ok(None) };
         let fields: Vec<&[u8]> = inside.strip_suffix(b"\0").ok_or(Garbled)?.split(|&b| b == 0).collect();
-        let [host, server, peer, level, ca, ciphers, depth, port, certificate, key, password] = fields[..] else {
+        let [host, server, peer, level, ca, ciphers, depth, port, certificate, key, password, records, ref names @ ..] =
+            fields[..]
+        else {
             return Err(Garbled);
         };
         let port = number(port).and_then(|n| u16::try_from(n).ok()).ok_or(Garbled)?;
@@ -93,6 +100,7 @@ impl Request {
                 key: key.to_vec(),
                 password: password.to_vec().into(),
             },
+            tlsa: Tlsa::parse(records, names).ok_or(Garbled)?,
         }))
     }
 
@@ -177,6 +185,7 @@ fn number(digits: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Record;
 
     fn request() -> Request {
         Request {
@@ -189,6 +198,7 @@ mod tests {
                 key: b"k".to_vec(),
                 password: b"p:,".to_vec().into(),
             },
+            tlsa: Tlsa::default(),
         }
     }
 
@@ -200,6 +210,11 @@ mod tests {
         }
         assert_eq!(Request::decode(&bytes), Ok(Some(request())));
         assert_ne!(Request::short_name(&bytes), Request::short_name(&bytes[1..]));
+        let record = Record { usage: 2, selector: 0, matching: 0, data: vec![0xff; 24000] };
+        let names = vec![b"mx.d.test".to_vec(), b"d.test".to_vec()];
+        let with_records = Request { tlsa: Tlsa::of(vec![record], names), ..request() };
+        let bytes = with_records.encode();
+        assert_eq!(Request::decode(&bytes), Ok(Some(with_records)));
     }
 
     #[test]
@@ -214,6 +229,8 @@ mod tests {
             b"3:a\0bx".to_vec(),
             b"3:a\0b,".to_vec(),
             [b"8:".to_vec(), field(8), b",".to_vec()].concat(),
+            // A record without data, one field before the end.
+            b"28:h|s|1.2.3.4:5|0|||0|0||||31|,".map(|b| if b == b'|' { 0 } else { b }).to_vec(),
             good.iter().map(|&b| if b == b'6' { b'9' } else { b }).collect(),
         ] {
             assert!(Request::decode(&bad).is_err(), "{}", bad.escape_ascii());

@@ -65,9 +65,11 @@ pub fn not_offered(host: &Host, settings: &Settings) -> Vec<u8> {
 fn request(host: &Host, settings: &Settings) -> Request {
     Request {
         host: settings.route.host.clone(),
-        server: host.name.to_vec(),
+        // The name under which the records were found, if there were any (RFC 7672 8.1).
+        server: settings.tlsa.names.first().unwrap_or(&host.exchanger.name).clone(),
         peer: SocketAddr::new(host.address, settings.route.port),
         policy: settings.policy.clone(),
         credentials: settings.credentials.clone(),
+        tlsa: settings.tlsa.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! The addresses to try, in order (RFC 5321 5.1).
 
 use crate::route::Route;
-use dns::{Answer, Mx, Resolver};
+use dns::{Answer, Checked, Mx, Resolver};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,29 +30,42 @@ pub enum Nowhere {
 pub struct Host {
     /// Where it is.
     pub address: IpAddr,
-    /// What the mail exchanger or the relay is called; empty if it is just an address.
-    pub name: Rc<[u8]>,
+    /// Whose address that is.
+    pub exchanger: Rc<Exchanger>,
+}
+
+/// A mail exchanger or a relay, and how sure it is that this is the right one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchanger {
+    /// What it is called; empty if it is just an address.
+    pub name: Vec<u8>,
+    /// The name that its addresses belong to; another one if it is an alias.
+    pub end: Vec<u8>,
+    /// Nobody can have forged that this is its name: it was given, or stood in a secure answer.
+    pub is_sure: bool,
+    /// Nor its addresses.
+    pub is_secure: bool,
 }
 
 /// The look-ups that are needed.
 pub trait Names {
     /// The mail exchangers of a name.
-    fn mx(&self, name: &[u8]) -> Answer<Mx>;
+    fn mx(&self, name: &[u8]) -> Checked<Mx>;
     /// Its IPv4 addresses.
-    fn a(&self, name: &[u8]) -> Answer<Ipv4Addr>;
+    fn a(&self, name: &[u8]) -> Checked<Ipv4Addr>;
     /// Its IPv6 addresses.
-    fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr>;
+    fn aaaa(&self, name: &[u8]) -> Checked<Ipv6Addr>;
 }
 
 impl Names for Resolver {
-    fn mx(&self, name: &[u8]) -> Answer<Mx> {
-        self.mx(name)
+    fn mx(&self, name: &[u8]) -> Checked<Mx> {
+        self.checked_mx(name)
     }
-    fn a(&self, name: &[u8]) -> Answer<Ipv4Addr> {
-        self.a(name)
+    fn a(&self, name: &[u8]) -> Checked<Ipv4Addr> {
+        self.checked_a(name)
     }
-    fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr> {
-        self.aaaa(name)
+    fn aaaa(&self, name: &[u8]) -> Checked<Ipv6Addr> {
+        self.checked_aaaa(name)
     }
 }
 
@@ -65,6 +78,8 @@ pub struct Hosts<'n, N> {
     ready: VecDeque<Host>,
     /// The exchangers still to be looked up, the best last.
     left: Vec<Mx>,
+    /// Nobody can have forged their names.
+    are_sure: bool,
     nowhere: Nowhere,
 }
 
@@ -82,19 +97,22 @@ impl<'n, N: Names> Hosts<'n, N> {
         let host = dns::to_ascii(&route.host);
         let itself = || {
             let list = host.iter().map(|name| Mx { preference: 0, name: name.clone() }).collect();
-            (list, Nowhere::NoSuchHost)
+            // Without exchangers in a signed domain there is an answer that is secure, or none; in another one the
+            // addresses are not, either.
+            (list, true, Nowhere::NoSuchHost)
         };
-        let (left, nowhere) = if route.relay || literal(&route.host).is_some() || host.is_none() {
+        let (left, are_sure, nowhere) = if route.relay || literal(&route.host).is_some() || host.is_none() {
             itself()
         } else {
-            match names.mx(host.as_deref().unwrap_or_default()) {
-                Answer::Found(list) if list.iter().all(|mx| mx.name.is_empty()) => (Vec::new(), Nowhere::NoMail),
-                Answer::Found(list) => (in_order(list, &mut Random::new()), Nowhere::NoAddress),
+            let found = names.mx(host.as_deref().unwrap_or_default());
+            match found.answer {
+                Answer::Found(list) if list.iter().all(|mx| mx.name.is_empty()) => (Vec::new(), false, Nowhere::NoMail),
+                Answer::Found(list) => (in_order(list, &mut Random::new()), found.is_secure, Nowhere::NoAddress),
                 Answer::NoRecords | Answer::NoSuchName => itself(),
-                Answer::Temporary => (Vec::new(), Nowhere::Temporary),
+                Answer::Temporary => (Vec::new(), false, Nowhere::Temporary),
             }
         };
-        Hosts { names, may_be_ours: !route.relay, own, ready: VecDeque::new(), left, nowhere }
+        Hosts { names, may_be_ours: !route.relay, own, ready: VecDeque::new(), left, are_sure, nowhere }
     }
 
     /// The next address to try.
@@ -105,10 +123,10 @@ impl<'n, N: Names> Hosts<'n, N> {
             }
             let preference = self.left.last()?.preference;
             while let Some(mx) = self.left.pop_if(|mx| mx.preference == preference) {
-                match self.addresses(&mx.name) {
-                    Some(list) => {
-                        let name: Rc<[u8]> = if literal(&mx.name).is_some() { Rc::default() } else { mx.name.into() };
-                        let host = |address| Host { address, name: name.clone() };
+                match self.addresses(mx.name) {
+                    Some((list, exchanger)) => {
+                        let exchanger = Rc::new(exchanger);
+                        let host = |address| Host { address, exchanger: exchanger.clone() };
                         self.ready.extend(list.into_iter().map(host));
                     }
                     None => self.nowhere = Nowhere::Temporary,
@@ -130,19 +148,27 @@ impl<'n, N: Names> Hosts<'n, N> {
 
     /// The addresses of a host: IPv4 first, so that a site which has long sent by IPv4 goes on to do so. IPv6 is looked
     /// for if this host has it, or if there is nothing else. `None`: this may be otherwise later.
-    fn addresses(&self, name: &[u8]) -> Option<Vec<IpAddr>> {
-        if let Some(address) = literal(name) {
-            return Some(vec![address]);
+    fn addresses(&self, name: Vec<u8>) -> Option<(Vec<IpAddr>, Exchanger)> {
+        if let Some(address) = literal(&name) {
+            return Some((vec![address], Exchanger::default()));
         }
-        let v4 = self.names.a(name).records();
+        let Checked { answer, mut is_secure, name: mut end } = self.names.a(&name);
+        let v4 = answer.records();
         let mut all: Vec<IpAddr> = v4.iter().flatten().map(|&a| IpAddr::V4(a)).collect();
         let mut known = v4.is_some();
         if all.is_empty() || self.own.iter().any(is_global_ipv6) {
-            let v6 = self.names.aaaa(name).records();
+            let found = self.names.aaaa(&name);
+            let v6 = found.answer.records();
             known &= v6.is_some();
+            if v6.as_ref().is_some_and(|list| !list.is_empty()) {
+                // Both, if there are both.
+                is_secure = found.is_secure && (is_secure || all.is_empty());
+                end = found.name;
+            }
             all.extend(v6.iter().flatten().map(|a| IpAddr::V6(*a).to_canonical()));
         }
-        (known || !all.is_empty()).then_some(all)
+        let exchanger = Exchanger { name, end, is_sure: self.are_sure, is_secure };
+        (known || !all.is_empty()).then_some((all, exchanger))
     }
 }
 
@@ -200,33 +226,39 @@ mod tests {
         address: Vec<(&'static str, &'static str)>,
         broken: Vec<&'static str>,
         asked: RefCell<Vec<String>>,
+        /// Names whose records are secure.
+        secure: Vec<&'static str>,
+        alias: Vec<(&'static str, &'static str)>,
     }
 
     impl Fake {
-        fn answer<T>(&self, name: &[u8], list: Vec<T>) -> Answer<T> {
-            match list {
+        fn answer<T>(&self, name: &[u8], list: Vec<T>) -> Checked<T> {
+            let answer = match list {
                 _ if self.broken.iter().any(|b| b.as_bytes() == name) => Answer::Temporary,
                 list if list.is_empty() => Answer::NoSuchName,
                 list => Answer::Found(list),
-            }
+            };
+            let is_secure = matches!(answer, Answer::Found(_)) && self.secure.iter().any(|s| s.as_bytes() == name);
+            Checked { answer, is_secure, name: name.to_vec() }
         }
 
-        fn addresses<T: std::str::FromStr>(&self, name: &[u8]) -> Answer<T> {
-            let here = self.address.iter().filter(|a| a.0.as_bytes() == name);
-            self.answer(name, here.filter_map(|a| a.1.parse().ok()).collect())
+        fn addresses<T: std::str::FromStr>(&self, name: &[u8]) -> Checked<T> {
+            let end = self.alias.iter().find(|a| a.0.as_bytes() == name).map_or(name, |a| a.1.as_bytes());
+            let here = self.address.iter().filter(|a| a.0.as_bytes() == end);
+            self.answer(end, here.filter_map(|a| a.1.parse().ok()).collect())
         }
     }
 
     impl Names for Fake {
-        fn mx(&self, name: &[u8]) -> Answer<Mx> {
+        fn mx(&self, name: &[u8]) -> Checked<Mx> {
             let here = self.mx.iter().filter(|m| m.0.as_bytes() == name);
             self.answer(name, here.map(|m| Mx { preference: m.1, name: m.2.into() }).collect())
         }
-        fn a(&self, name: &[u8]) -> Answer<Ipv4Addr> {
+        fn a(&self, name: &[u8]) -> Checked<Ipv4Addr> {
             self.asked.borrow_mut().push(String::from_utf8(name.to_vec()).unwrap());
             self.addresses(name)
         }
-        fn aaaa(&self, name: &[u8]) -> Answer<Ipv6Addr> {
+        fn aaaa(&self, name: &[u8]) -> Checked<Ipv6Addr> {
             self.addresses(name)
         }
     }
@@ -258,9 +290,44 @@ mod tests {
         let route = Route { host: b"d.test".to_vec(), ..Route::default() };
         let mut hosts = Hosts::with_own(&route, &names, Vec::new());
         let first = hosts.next().unwrap();
-        assert_eq!((first.address.to_string().as_str(), &first.name[..]), ("192.0.2.1", &b"a.test"[..]));
+        assert_eq!((first.address.to_string().as_str(), &first.exchanger.name[..]), ("192.0.2.1", &b"a.test"[..]));
         assert_eq!(*names.asked.borrow(), ["a.test"]);
         assert_eq!(walk(&names, &[]).0, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    }
+
+    #[test]
+    fn it_is_told_how_sure_names_and_addresses_are() {
+        let relay = Route { host: b"a.test".to_vec(), relay: true, ..Route::default() };
+        let domain = Route { host: b"d.test".to_vec(), ..Route::default() };
+        for (route, secure, own, want) in [
+            (&domain, &["d.test", "a.test"][..], "::1", (true, true)),
+            (&domain, &["a.test"], "::1", (false, true)),
+            (&domain, &["d.test"], "::1", (true, false)),
+            (&domain, &[], "::1", (false, false)),
+            (&relay, &["a.test"], "::1", (true, true)),
+            (&relay, &[], "::1", (true, false)),
+            // A host with IPv6 asks for both.
+            (&relay, &["a.test"], "2001:db8::1", (true, true)),
+        ] {
+            let mut names = Fake { secure: secure.to_vec(), ..two_exchangers() };
+            names.address.push(("a.test", "2001:db8::2"));
+            let mut hosts = Hosts::with_own(route, &names, vec![own.parse().unwrap()]);
+            let found = hosts.next().unwrap();
+            assert_eq!((found.exchanger.is_sure, found.exchanger.is_secure), want, "{secure:?} {own}");
+        }
+        // An alias of a name in another zone.
+        let names = Fake {
+            alias: vec![("a.test", "end.test")],
+            address: vec![("end.test", "192.0.2.1")],
+            secure: vec!["end.test"],
+            ..Fake::default()
+        };
+        let exchanger = Hosts::with_own(&relay, &names, Vec::new()).next().unwrap().exchanger;
+        let want = Exchanger { name: b"a.test".to_vec(), end: b"end.test".to_vec(), is_sure: true, is_secure: true };
+        assert_eq!(*exchanger, want);
+        let bare = Route { host: b"[192.0.2.1]".to_vec(), ..relay };
+        let exchanger = Hosts::with_own(&bare, &names, Vec::new()).next().unwrap().exchanger;
+        assert_eq!(*exchanger, Exchanger::default());
     }
 
     #[test]

@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 mod connect;
+mod dane;
 mod hosts;
 mod qmtp;
 mod report;
@@ -22,6 +23,7 @@ mod smtp;
 mod source;
 
 use connect::NoConnection;
+use dane::Dane;
 use hosts::{Host, Hosts, Nowhere};
 use queue::tcpto;
 use report::Report;
@@ -78,13 +80,18 @@ fn deliver(args: &[&[u8]], report: &mut Report) -> Result<(), Vec<u8>> {
         sender: mess822::quote::address(sender).into_owned(),
         recipients: recipients.iter().map(|r| mess822::quote::address(r).into_owned()).collect(),
     };
-    let resolver = dns::Resolver::asking(sys::env::get(b"DNSCACHEIP"));
+    let resolver = dns::Resolver::asking(sys::env::get(b"DNSCACHEIP")).trusting(settings.trust);
     let mut hosts = Hosts::of(&settings.route, &resolver).map_err(|_| report::NO_RESOURCES)?;
     let table = tcpto::Table::of(&settings.queue);
+    let mut dane = Dane::new(&settings, &resolver);
     let mut tried = Tried::default();
     while let Some(host) = hosts.next() {
         tried.any = true;
-        match talk(&host, &settings, &table, &mail, report)? {
+        let said = match dane.settings_for(&host.exchanger) {
+            Ok(settings) => talk(&host, &settings, &table, &mail, report)?,
+            Err(record) => Some(Conversation::NotServed(record)),
+        };
+        match said {
             Some(Conversation::NotServed(record) | Conversation::OnlyWithoutTls(record)) => tried.refused(record),
             Some(Conversation::Over) => return Ok(()),
             None => tried.is_doubtful = true,

@@ -33,6 +33,11 @@ pub const BAD_SOURCE: &[u8] = b"ZInvalid ipaddr in control/domainips (#4.3.0)\n"
 /// What a server of QMTP says is none.
 pub const NO_QMTP: &[u8] = b"ZRecipient did not talk proper QMTP (#4.3.0)\n";
 
+/// The name servers do not say whether the server has TLSA records; until they do it gets no mail.
+pub fn no_tlsa(server: &[u8]) -> Vec<u8> {
+    [b"ZTLSA lookup failed temporarily for: ", server, b". (#4.4.3)\n"].concat()
+}
+
 /// The sender's address can not be sent.
 pub fn unsendable_sender(why: Unsendable) -> &'static [u8] {
     match why {

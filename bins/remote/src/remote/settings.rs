@@ -1,15 +1,16 @@
 //! The controls: what is decided before anybody is asked (spec/smtp.md 9.1).
 //!
 //! control/me, helohost, timeoutconnect, timeoutremote; authsenders (or authsender), qmtproutes, smtproutes; domainips (or
-//! outgoingip); tlsdestinations, and if there is to be TLS domaincerts and tlsfallback.
+//! outgoingip); tlsdestinations, dnssec-trusted, and if there may be TLS domaincerts and tlsfallback.
 
 use crate::report;
 use crate::route::{Protocol, QMTPS, Route, SMTPS, Tables};
 use crate::source::Source;
 use control::{Controls, Unreadable};
+use dns::Trust;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tunnel::{Credentials, Level, Policy};
+use tunnel::{Credentials, Level, Policy, Tlsa};
 
 /// Seconds to wait for a connection, if control/timeoutconnect does not say otherwise.
 const TIMEOUT_CONNECT: u64 = 60;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub source: Source,
     /// What is demanded of the server's TLS.
     pub policy: Policy,
+    /// What the server's domain says about its certificate.
+    pub tlsa: Tlsa,
+    /// Which name servers are believed to have checked an answer.
+    pub trust: Trust,
     /// The certificate we show.
     pub credentials: Credentials,
     /// At a level that does not insist, mail goes out without TLS where TLS fails (control/tlsfallback).
@@ -78,6 +83,12 @@ impl Settings {
         let mut route = tables.find(host, sender).ok_or(None)?;
         let policy = Policy::find(&list("tlsdestinations")?, &route.host, host).map_err(|_| None)?;
         route.port = policy.port.unwrap_or(route.port);
+        let trust = match controls.number("dnssec-trusted")? {
+            None | Some(0) => Trust::Nobody,
+            Some(1) => Trust::ThisHost,
+            Some(2) => Trust::Everybody,
+            Some(_) => return Err(None),
+        };
         let own_name = source.helohost.take();
         let mut settings = Settings {
             remote: seconds("timeoutremote", TIMEOUT_REMOTE)?,
@@ -86,12 +97,15 @@ impl Settings {
             route,
             source,
             policy,
+            tlsa: Tlsa::default(),
+            trust,
             credentials: Credentials::default(),
             may_fall_back: false,
             tlsc: conf::below(home, "bin/qmail-tlsc"),
             queue: PathBuf::from("queue"),
         };
-        if settings.starts_with_tls() || settings.policy.level.wants_tls() {
+        let may_find_records = trust != Trust::Nobody && settings.policy.level != Level::Never;
+        if settings.starts_with_tls() || settings.policy.level.wants_tls() || may_find_records {
             settings.credentials = Credentials::find(&list("domaincerts")?, domain(sender)).unwrap_or_default();
             let is_free = settings.policy.level.wants_tls() && !settings.policy.level.is_mandatory();
             settings.may_fall_back = is_free && !settings.starts_with_tls() && controls.path("tlsfallback").exists();
@@ -107,6 +121,18 @@ impl Settings {
             Protocol::Qmtp => QMTPS,
         };
         self.route.port == port && self.policy.level != Level::Never
+    }
+
+    /// The same, for a server that is known to speak TLS, by these records if there are any. What the controls demand
+    /// of a certificate is demanded as well.
+    pub fn with_tls(&self, tlsa: Tlsa) -> Settings {
+        let level = match self.policy.level {
+            Level::Never | Level::Unset | Level::Any => Level::MustAny,
+            Level::Certificate => Level::MustCertificate,
+            mandatory => mandatory,
+        };
+        let policy = Policy { level, ..self.policy.clone() };
+        Settings { policy, tlsa, may_fall_back: false, ..self.clone() }
     }
 
     /// The same, for another attempt at a server whose TLS is broken.
@@ -189,6 +215,38 @@ mod tests {
     }
 
     #[test]
+    fn whom_to_believe_is_a_number() {
+        for (text, want) in [("0", Trust::Nobody), ("1\n", Trust::ThisHost), ("2\n", Trust::Everybody)] {
+            assert_eq!(read(&[("dnssec-trusted", text)]).unwrap().trust, want, "{text}");
+        }
+        assert_eq!(read(&[]).unwrap().trust, Trust::Nobody);
+        // A certificate may be needed although no rule speaks of TLS.
+        let files = [("domaincerts", "*:cert\n"), ("dnssec-trusted", "1\n"), ("tlsfallback", "")];
+        let s = read(&files).unwrap();
+        assert_eq!((s.credentials.certificate.as_slice(), s.may_fall_back), (&b"cert"[..], false));
+        assert!(read(&[&files[..], &[("tlsdestinations", "!:")]].concat()).unwrap().credentials.certificate.is_empty());
+    }
+
+    #[test]
+    fn a_server_that_speaks_tls_gets_no_mail_without_it() {
+        let files = [("tlsfallback", ""), ("dnssec-trusted", "1")];
+        for (rule, want) in [
+            ("", Level::MustAny),
+            ("-:", Level::MustAny),
+            ("*:", Level::MustCertificate),
+            ("*:ca", Level::MustCertificate),
+            ("-*:", Level::MustAny),
+            ("a.test:ca", Level::MustCertificate),
+            ("=a.test:ca", Level::MustName),
+        ] {
+            let s = read(&[&files[..], &[("tlsdestinations", rule)]].concat()).unwrap();
+            let with = s.with_tls(Tlsa::default());
+            assert_eq!((with.policy.level, with.may_fall_back), (want, false), "{rule}");
+            assert_eq!((with.policy.ca, with.route), (s.policy.ca, s.route), "{rule}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_keeps_the_mail() {
         for (name, text) in [
             ("smtproutes", ":r:x"),
@@ -196,6 +254,7 @@ mod tests {
             ("authsenders", ":r|u"),
             ("authsender", ":r|u"),
             ("tlsdestinations", "*:;x"),
+            ("dnssec-trusted", "3"),
         ] {
             assert_eq!(read(&[(name, text)]).unwrap_err(), "ZUnable to read control files. (#4.3.0)\n", "{name}");
         }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use tls::Error;
-use tls::client::{Certificate, Client, Demands, NameCheck, Refusal, Trust};
+use tls::client::{Certificate, Client, Demands, NameCheck, Refusal, Tlsa, Trust};
 use tunnel::{Failed, Failure, Level, Request};
 
 /// Reads all that a request names.
@@ -29,6 +29,10 @@ pub fn client(request: &Request) -> Result<Client, Failed> {
     let own = &request.credentials;
     let password = (!own.password.is_empty()).then_some(own.password.as_slice());
     let certificate = Certificate { chain: &own.certificate, key: &own.key, password };
+    let published = request.tlsa.records.iter();
+    let tlsa: Vec<Tlsa> = published
+        .map(|r| Tlsa { usage: r.usage, selector: r.selector, matching: r.matching, data: r.data.clone() })
+        .collect();
     let demands = Demands {
         host: &request.host,
         name,
@@ -36,6 +40,8 @@ pub fn client(request: &Request) -> Result<Client, Failed> {
         depth: policy.depth,
         ciphers: &policy.ciphers,
         certificate: (!own.certificate.is_empty()).then_some(certificate),
+        tlsa: &tlsa,
+        tlsa_names: &request.tlsa.names,
     };
     Client::new(&demands).map_err(|e| failed(request, &e))
 }
@@ -60,13 +66,15 @@ pub fn failed(request: &Request, e: &Error) -> Failed {
 pub fn refused(refusal: Refusal, reason: String) -> Failed {
     let failure = match refusal {
         Refusal::Digest => Failure::Fingerprint,
+        Refusal::Tlsa => Failure::Tlsa,
         Refusal::Name => Failure::PeerName,
         Refusal::Untrusted => Failure::PeerUnverified,
         Refusal::NoCertificate => Failure::NoPeerCertificate,
         Refusal::Protocol => Failure::Protocol,
     };
     // The words of the record say it all.
-    let reason = if matches!(refusal, Refusal::Digest | Refusal::Name) { String::new() } else { reason };
+    let reason =
+        if matches!(refusal, Refusal::Digest | Refusal::Tlsa | Refusal::Name) { String::new() } else { reason };
     Failed { failure, reason: reason.into_bytes() }
 }
 
@@ -102,6 +110,7 @@ mod tests {
             peer: "192.0.2.1:25".parse().unwrap(),
             policy: Policy { ca: ca.as_bytes().to_vec(), ..Policy::of_level(level) },
             credentials: Credentials { certificate: own.clone(), key: own, password: Vec::new().into() },
+            tlsa: tunnel::Tlsa::default(),
         }
     }
 

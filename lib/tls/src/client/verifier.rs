@@ -1,6 +1,6 @@
 //! Looks at a server's certificate.
 
-use super::NameCheck;
+use super::{NameCheck, Tlsa, dane};
 use crate::pem;
 use crate::x509::Certificate;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -29,6 +29,10 @@ pub struct Verifier {
     /// The digest of the only good certificate.
     pub digest: Option<Vec<u8>>,
     pub depth: u32,
+    /// Records of which one must fit, if there are any.
+    pub tlsa: Vec<Tlsa>,
+    /// Names that count together with them.
+    pub tlsa_names: Vec<Vec<u8>>,
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -36,7 +40,7 @@ impl Verifier {
     /// Nothing is demanded: then it does not matter either whether the server has the key of the certificate it shows,
     /// and old or odd certificates do no harm.
     fn is_blind(&self) -> bool {
-        self.roots.is_none() && self.digest.is_none() && self.name == NameCheck::None
+        self.roots.is_none() && self.digest.is_none() && self.name == NameCheck::None && self.tlsa.is_empty()
     }
 
     fn check_chain(
@@ -69,23 +73,10 @@ impl Verifier {
     }
 
     fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        if self.name == NameCheck::None {
-            return Ok(());
+        match self.name == NameCheck::None || is_for(certificate, &self.host, self.name) {
+            true => Ok(()),
+            false => Err(CertificateError::NotValidForName.into()),
         }
-        let end = EndEntityCert::try_from(certificate);
-        let fits = if let (Some(ip), Ok(end)) = (address(&self.host), &end) {
-            end.verify_is_valid_for_subject_name(&ServerName::IpAddress(ip.into())).is_ok()
-        } else {
-            let names: Vec<&str> = end.iter().flat_map(|e| e.valid_dns_names()).collect();
-            match names[..] {
-                [] => Certificate::parse(certificate).is_some_and(|parsed| {
-                    let common = parsed.subject.attributes().filter(|(kind, _)| *kind == "CN").last();
-                    common.is_some_and(|(_, name)| fits(name, &self.host, self.name))
-                }),
-                _ => names.iter().any(|name| fits(name.as_bytes(), &self.host, self.name)),
-            }
-        };
-        if fits { Ok(()) } else { Err(CertificateError::NotValidForName.into()) }
     }
 }
 
@@ -98,6 +89,10 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if !self.tlsa.is_empty() {
+            let (records, names) = (&self.tlsa, &self.tlsa_names);
+            dane::check(records, names, end_entity, intermediates, &self.algorithms, now)?;
+        }
         if let Some(digest) = &self.digest {
             // The one certificate that is known needs no names and nobody to vouch for it.
             return match is(end_entity, digest) {
@@ -139,6 +134,22 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// Whether a certificate is in the name of `host`. Its common name counts only if it has no names of hosts.
+pub fn is_for(certificate: &CertificateDer<'_>, host: &[u8], how: NameCheck) -> bool {
+    let end = EndEntityCert::try_from(certificate);
+    if let (Some(ip), Ok(end)) = (address(host), &end) {
+        return end.verify_is_valid_for_subject_name(&ServerName::IpAddress(ip.into())).is_ok();
+    }
+    let names: Vec<&str> = end.iter().flat_map(|e| e.valid_dns_names()).collect();
+    match names[..] {
+        [] => Certificate::parse(certificate).is_some_and(|parsed| {
+            let common = parsed.subject.attributes().filter(|(kind, _)| *kind == "CN").last();
+            common.is_some_and(|(_, name)| fits(name, host, how))
+        }),
+        _ => names.iter().any(|name| fits(name.as_bytes(), host, how)),
+    }
+}
+
 /// Whether a certificate has this digest.
 fn is(certificate: &CertificateDer<'_>, digest: &[u8]) -> bool {
     if digest.len() == 28 {
@@ -169,7 +180,8 @@ fn address(host: &[u8]) -> Option<IpAddr> {
     text.strip_prefix("IPv6:").unwrap_or(text).parse().ok()
 }
 
-fn refused(e: webpki::Error) -> Error {
+/// The TLS library's word for that of the library for certificates.
+pub fn refused(e: webpki::Error) -> Error {
     let certificate = match e {
         webpki::Error::CertExpired { .. } => CertificateError::Expired,
         webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
