@@ -22,13 +22,14 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
 /// Pages of sections 1 and 8 about something that is no program of its own.
 const CONCEPTS: [&str; 1] = ["qmail-command"];
 /// References to pages of other packages.
-const FOREIGN: [&str; 12] = [
+const FOREIGN: [&str; 13] = [
     "cat 1",
     "crypt 3",
     "find 1",
     "flock 2",
     "inotify 7",
     "logger 1",
+    "madvise 2",
     "nsswitch.conf 5",
     "passwd 5",
     "shadow 5",

@@ -10,7 +10,7 @@ use queue::layout::{Layout, MessNum};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use sys::Exit;
-use sys::fd::STDIN;
+use sys::poll::Requests;
 
 /// Files of dead qmail-queues in pid/ are removed when they are this old: 36 hours, more than a qmail-queue lives.
 const OSSIFIED_SECS: u64 = 129_600;
@@ -32,11 +32,12 @@ fn run(_: sys::start::Args) -> Exit {
     let Ok(layout) = Layout::find() else { return Exit::TEMPORARY };
     sys::signal::ignore(sys::signal::SIGPIPE);
     sys::process::no_core_dumps();
-    serve(layout)
+    let Ok(requests) = Requests::new(0) else { return Exit::TEMPORARY };
+    serve(layout, requests)
 }
 
 /// Answers requests until there are no more. All that one read brings is answered by one write.
-fn serve(layout: Layout) -> Exit {
+fn serve(layout: Layout, mut requests: Requests) -> Exit {
     let mut buffer = [0; 4096];
     let mut request = Request::default();
     let mut answers = Vec::with_capacity(buffer.len());
@@ -46,7 +47,7 @@ fn serve(layout: Layout) -> Exit {
             sweep_pid();
             until_sweep = REQUESTS_BETWEEN_SWEEPS;
         }
-        let n = match { STDIN }.read(&mut buffer) {
+        let n = match requests.read(&mut buffer) {
             Ok(n) if n > 0 => n,
             _ => return Exit::OK,
         };

@@ -218,8 +218,8 @@ struct Spawner<'d, D: Deliverer> {
     owner: u32,
     /// By delivery number: whether that delivery is being made.
     busy: Vec<bool>,
-    /// The jobs, each under the number of its first delivery.
-    slots: Vec<Option<Slot<D::Phase>>>,
+    /// The jobs, each under the number of its first delivery. Boxed, as most numbers are free most of the time.
+    slots: Vec<Option<Box<Slot<D::Phase>>>>,
     out: Vec<u8>,
     writing: bool,
 }
@@ -281,8 +281,9 @@ impl<D: Deliverer> Spawner<'_, D> {
             *place = Some(slot);
             return;
         };
-        let step = self.deliverer.ended(&slot.job, slot.phase, how, &slot.output);
-        self.take(slot.job, step);
+        let Slot { job, phase, output, .. } = *slot;
+        let step = self.deliverer.ended(&job, phase, how, &output);
+        self.take(job, step);
     }
 
     /// Checks an order and puts it into one of `groups`.
@@ -389,7 +390,7 @@ impl<D: Deliverer> Spawner<'_, D> {
             Ok(pid) => {
                 let (pipe, output) = (Some(pipe), Output::new(D::OUTPUT_MAX));
                 if let Some(place) = self.slots.get_mut(usize::from(job.first.delnum)) {
-                    *place = Some(Slot { job, phase, pid, output, pipe, ended: None, late: 0 });
+                    *place = Some(Box::new(Slot { job, phase, pid, output, pipe, ended: None, late: 0 }));
                 }
             }
             Err(why) => {

@@ -21,6 +21,11 @@ impl Fd {
         ManuallyDrop::new(unsafe { File::from_raw_fd(self.0) })
     }
 
+    /// Reads without repeating after EINTR.
+    pub(crate) fn read_once(self, buf: &mut [u8]) -> io::Result<usize> {
+        self.file().read(buf)
+    }
+
     /// Takes the number over: it is closed when the result is dropped.
     pub fn own(self) -> OwnedFd {
         // SAFETY: the caller names a descriptor that was handed to this program by number and uses it here only.
@@ -53,7 +58,7 @@ impl AsRawFd for Fd {
 impl Read for Fd {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.file().read(buf) {
+            match self.read_once(buf) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 r => return r,
             }

@@ -18,6 +18,7 @@ pub mod opt;
 pub mod poll;
 pub mod process;
 pub mod random;
+mod rest;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

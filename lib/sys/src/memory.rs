@@ -19,11 +19,14 @@ const MOST: u32 = 17;
 const SIZES: usize = (MOST - LEAST + 1) as usize;
 
 /// Install one with `#[global_allocator]`; [`program!`](crate::program) does.
+#[repr(C)]
 pub struct Room {
     taken: AtomicBool,
     inside: UnsafeCell<Inside>,
 }
 
+/// What is touched most comes first.
+#[repr(C)]
 struct Inside {
     /// By size: the first free block, which begins with the address of the next one.
     free: [*mut u8; SIZES],

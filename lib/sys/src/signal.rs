@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ};
 
@@ -100,6 +101,17 @@ pub fn alarm(seconds: u32) {
 pub fn alarm_repeating(seconds: u32) {
     let after = |s: libc::time_t| libc::timeval { tv_sec: s, tv_usec: 0 };
     let timer = libc::itimerval { it_interval: after(1), it_value: after(libc::time_t::from(seconds)) };
+    // SAFETY: `timer` is complete; the old value is not asked for.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+}
+
+/// Sends SIGALRM to this process after each such time, until it is told anew; zero: no more.
+pub fn alarm_every(time: Duration) {
+    let time = libc::timeval {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: libc::suseconds_t::from(time.subsec_micros()),
+    };
+    let timer = libc::itimerval { it_interval: time, it_value: time };
     // SAFETY: `timer` is complete; the old value is not asked for.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
 }

@@ -18,7 +18,10 @@ pub type Args = Vec<&'static [u8]>;
 macro_rules! program {
     ($run:path) => {
         #[cfg(not(test))]
+        #[allow(unsafe_code)]
         #[global_allocator]
+        // SAFETY: a section for what is 0 at the start; package/compile gives it its place.
+        #[unsafe(link_section = ".bss.room")]
         static MEMORY: $crate::memory::Room = $crate::memory::Room::new();
 
         #[cfg(not(test))]
