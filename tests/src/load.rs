@@ -1,11 +1,16 @@
 //! The measuring half of package/bench, which starts it inside the name spaces of the mail system under test.
 //!
-//!   load wait                     until a server greets on port 25
+//!   load wait [ PORT ... ]        until a server greets on port 25, and there is one on each of these ports, too
 //!   load log SOURCE FILE          appends to FILE what is logged: to the named pipe SOURCE, in place of a multilog,
 //!                                 or to the socket /dev/log, in place of a syslogd
 //!   load transfer SYSTEM CGROUP HOME SENDMAIL WORKLOAD WAY CLIENTS MESSAGES EACH RECIPIENTS DOMAIN ROUND
 //!                                 sends MESSAGES and prints one line of figures (figures.rs)
-//!   load table                    reads such lines and prints medians and ratios; exit 1 if a figure is void
+//!   load sessions SYSTEM CGROUP WORKLOAD HOW PORT CLIENTS SESSIONS ROUND
+//!   load idle SYSTEM WORKLOAD HOW PORT CONNECTIONS ROUND
+//!                                 sessions without mail, and silent ones, likewise (sessions.rs); HOW is plain, full or
+//!                                 resumed
+//!   load table [ sessions | idle ]
+//!                                 reads such lines and prints medians and ratios; exit 1 if a figure is void
 //!
 //! WAY is smtp or command; EACH is how many messages go through one connection. Mail for local.test is looked for in
 //! HOME/bNN/Maildir/new; mail for other domains is to come to the sink on port 2525 of this process.
@@ -15,7 +20,9 @@ mod clients;
 mod figures;
 mod messages;
 mod processor;
+mod sessions;
 mod sink;
+mod talk;
 
 use self::arrivals::Mailboxes;
 use self::clients::Way;
@@ -45,11 +52,15 @@ pub fn run(args: impl Iterator<Item = String>) -> ExitCode {
     let args: Vec<String> = args.collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["wait"] => wait(),
+        ["wait", ports @ ..] => wait(ports),
         ["log", source, file] => log(source, file),
         ["transfer", rest @ ..] => transfer(rest),
-        ["table"] => figures::table(),
-        _ => Err("usage: load wait | log SOURCE FILE | transfer ... | table".to_string()),
+        ["sessions", rest @ ..] => sessions::sessions(rest),
+        ["idle", rest @ ..] => sessions::idle(rest),
+        ["table"] => figures::table(&figures::MESSAGES),
+        ["table", "sessions"] => figures::table(&figures::SESSIONS),
+        ["table", "idle"] => figures::table(&figures::IDLE),
+        _ => Err("usage: load wait | log | transfer | sessions | idle | table ...".to_string()),
     };
     match done {
         Ok(code) => code,
@@ -60,9 +71,17 @@ pub fn run(args: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-/// Waits for the server's greeting.
-fn wait() -> Result<ExitCode> {
+/// Waits for the server's greeting, and for those who listen on the other ports.
+fn wait(ports: &[&str]) -> Result<ExitCode> {
     let end = Instant::now() + START;
+    for port in ports {
+        while TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+            if Instant::now() >= end {
+                return Err(format!("nobody listens on port {port}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     while Instant::now() < end {
         if let Ok(mut stream) = TcpStream::connect(SMTP) {
             let mut greeting = [0; 3];

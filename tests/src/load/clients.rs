@@ -1,17 +1,15 @@
 //! Those who send: SMTP clients that wait for each answer, or the system's sendmail command.
 
 use crate::load::messages::{Plan, SENDER};
+use crate::load::talk::Server;
 use crate::load::{Result, SMTP};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use sys::process::{Gid, Uid};
 use sys::spawn::Program;
 
-/// How long a server or a command may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
 /// Who calls the command: the first local user.
 const CALLER: (Uid, Gid) = (Uid(54000), Gid(54000));
 
@@ -44,13 +42,15 @@ impl Accepted {
         times.get(rank).map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
     }
 
-    fn add(&mut self, since: Instant) {
+    /// One more, begun then and done now.
+    pub fn add(&mut self, since: Instant) {
         let now = Instant::now();
         self.times.push(now - since);
         self.last = self.last.max(Some(now));
     }
 
-    fn merge(&mut self, other: Accepted) {
+    /// What another client has done.
+    pub fn merge(&mut self, other: Accepted) {
         self.times.extend(other.times);
         self.last = self.last.max(other.last);
         self.trouble = self.trouble.take().or(other.trouble);
@@ -105,7 +105,7 @@ fn client(way: &Way, plan: &Plan, next: &AtomicUsize, accepted: &mut Accepted) -
 fn session(plan: &Plan, messages: std::ops::Range<usize>, accepted: &mut Accepted) -> Result<()> {
     let wires: Vec<Vec<u8>> = messages.clone().map(|m| plan.wire(m)).collect();
     let mut since = Instant::now();
-    let mut server = Server::connect().map_err(|e| e.to_string())?;
+    let mut server = Server::plain(SMTP)?;
     server.hear(b'2')?;
     server.ask(b"EHLO client.test\r\n", b'2')?;
     for (message, wire) in messages.zip(wires) {
@@ -119,38 +119,6 @@ fn session(plan: &Plan, messages: std::ops::Range<usize>, accepted: &mut Accepte
         since = Instant::now();
     }
     server.ask(b"QUIT\r\n", b'2')
-}
-
-struct Server(BufReader<TcpStream>);
-
-impl Server {
-    fn connect() -> std::io::Result<Server> {
-        let stream = TcpStream::connect(SMTP)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE))?;
-        Ok(Server(BufReader::new(stream)))
-    }
-
-    /// Takes an answer of which the code begins so.
-    fn hear(&mut self, class: u8) -> Result<()> {
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let n = self.0.read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
-            if n == 0 {
-                return Err("the server hung up".to_string());
-            }
-            if line.get(3) != Some(&b'-') {
-                break;
-            }
-        }
-        if line.first() == Some(&class) { Ok(()) } else { Err(String::from_utf8_lossy(&line).trim_end().to_string()) }
-    }
-
-    fn ask(&mut self, said: &[u8], class: u8) -> Result<()> {
-        self.0.get_mut().write_all(said).map_err(|e| e.to_string())?;
-        self.hear(class)
-    }
 }
 
 /// One call of the sendmail command, at vfork's price so that the system's own cost is what is seen.
