@@ -272,3 +272,41 @@ fn a_client_that_has_gone_is_exit_1() {
     let status = smtpd.stdin(Stdio::null()).stdout(writer).status().unwrap();
     assert_eq!(status.code(), Some(1));
 }
+
+/// Sends a line and returns the reply, which has one line.
+fn say(to: &mut impl Write, from: &mut impl std::io::BufRead, line: &str) -> String {
+    to.write_all(line.as_bytes()).unwrap();
+    let mut reply = String::new();
+    from.read_line(&mut reply).unwrap();
+    reply.truncate(3);
+    reply
+}
+
+#[test]
+fn the_queue_program_of_a_message_that_never_comes_is_ended() {
+    let home = Home::new();
+    home.queue_program(
+        "echo >>started; exec 3<&1 >/dev/null; cat >message; cat <&3 >envelope; test -s envelope || exit 54",
+    );
+    for (variable, early) in [("X", true), ("QHPSI", false)] {
+        let pipes = &mut home.smtpd();
+        let pipes = pipes.env(variable, "scanner").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = pipes.spawn().unwrap();
+        let (mut to, mut from) = (child.stdin.take().unwrap(), std::io::BufReader::new(child.stdout.take().unwrap()));
+        let mut ask = |line: &str| say(&mut to, &mut from, line);
+        assert_eq!(ask(""), "220");
+        let envelope = ["MAIL FROM:<a@there.test>\r\n", "RCPT TO:<b@here.test>\r\n"];
+        let begun: Vec<_> = envelope.iter().map(|line| ask(line)).collect();
+        assert_eq!((begun, ask("RSET\r\n")), (vec!["250".to_string(), "250".to_string()], "250".to_string()));
+        // The reply to RSET waits for it.
+        assert_eq!(home.path("started").exists(), early);
+        let replies: Vec<_> = [envelope[0], envelope[1], "DATA\r\n", "Subject: x\r\n.\r\n"].map(ask).into();
+        assert_eq!(replies, ["250", "250", "354", "250"]);
+        assert_eq!(home.read("started").len(), if early { 2 } else { 1 });
+        assert!(home.read("message").ends_with("Subject: x\n"));
+        assert_eq!(home.read("envelope"), "Fa@there.test\0Tb@here.test\0\0");
+        drop(to);
+        child.wait().unwrap();
+        std::fs::remove_file(home.path("started")).unwrap();
+    }
+}

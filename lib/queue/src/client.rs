@@ -23,9 +23,7 @@ const PIPE_BYTES: usize = 16384;
 /// recipient, then [`Submission::finish`]. Errors on the way are kept for `finish`: a message whose hand-over failed
 /// is cut off, so that nothing is queued.
 pub struct Submission {
-    /// `None` if the program could not be started.
-    pid: Option<Pid>,
-    not_started: Exit,
+    pid: Pid,
     message: Option<BufWriter<File>>,
     envelope: Option<BufWriter<File>>,
     own_text: Option<File>,
@@ -97,14 +95,8 @@ impl Submission {
             .fd(1, envelope_read.as_raw_fd())
             .fd(6, text_write.as_raw_fd())
             .env(env);
-        let (pid, not_started) = match child.start() {
-            Ok(pid) => (Some(pid), Exit::NOT_EXECUTED),
-            Err(e) if cannot_fork(&e) => return Err(e),
-            Err(_) => (None, Exit::NOT_EXECUTED),
-        };
         Ok(Submission {
-            pid,
-            not_started,
+            pid: child.start_ahead(Exit::NOT_EXECUTED)?,
             message: Some(BufWriter::with_capacity(PIPE_BYTES, File::from(message))),
             envelope: Some(BufWriter::with_capacity(1024, File::from(envelope))),
             own_text: Some(File::from(text)),
@@ -112,9 +104,9 @@ impl Submission {
         })
     }
 
-    /// The qp: the process number of the queue program, as it stands in logs and in the trace field; 0 if none runs.
+    /// The qp: the process number of the queue program, as it stands in logs and in the trace field.
     pub fn qp(&self) -> i32 {
-        self.pid.map_or(0, |p| p.0)
+        self.pid.0
     }
 
     /// Adds to the message.
@@ -206,15 +198,14 @@ impl Submission {
             drop(e.into_parts());
         }
         let mut text = Vec::new();
-        if let (Some(f), Some(_)) = (self.own_text.take(), self.pid) {
+        if let Some(f) = self.own_text.take() {
             // No text is as good as an unreadable one.
             let _ = f.take(CUSTOM_TEXT_MAX).read_to_end(&mut text);
         }
-        let code = match self.pid.map(sys::process::wait) {
-            None => self.not_started.0,
-            Some(Err(_)) => return (Verdict::Refused(b"Zqq waitpid surprise (#4.3.0)".to_vec()), None),
-            Some(Ok(Ended::Signal(_))) => return (Verdict::Refused(b"Zqq crashed (#4.3.0)".to_vec()), None),
-            Some(Ok(Ended::Exit(code))) => code,
+        let code = match sys::process::wait(self.pid) {
+            Err(_) => return (Verdict::Refused(b"Zqq waitpid surprise (#4.3.0)".to_vec()), None),
+            Ok(Ended::Signal(_)) => return (Verdict::Refused(b"Zqq crashed (#4.3.0)".to_vec()), None),
+            Ok(Ended::Exit(code)) => code,
         };
         let verdict = if code == 0 && !self.failed {
             Verdict::Queued
@@ -225,10 +216,6 @@ impl Submission {
         };
         (verdict, Some(code))
     }
-}
-
-fn cannot_fork(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
 }
 
 /// The text for an exit code of qmail-queue, the same in all its callers (spec/programs.md 2.1). 0 here means that the

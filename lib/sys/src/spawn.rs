@@ -131,24 +131,37 @@ impl Program {
         self.launch(said).map_err(|(why, child)| (why.into_error(), child))
     }
 
+    /// Starts the program without waiting until it runs: both processes go on at once. What goes wrong once there is a
+    /// child shows in its end, with code `failed`. Only for callers to whom a failed system call is a failure, whatever its
+    /// errno says: until exec the child shares that with its parent, too, and changes it if exec fails.
+    pub fn start_ahead(&self, failed: crate::Exit) -> io::Result<Pid> {
+        release_parked();
+        let task = Box::into_raw(Box::new(Task { failed, ..Task::new(self, &[]) }));
+        // SAFETY: the task came from a box just now, and it is freed only when the kernel has cleared `busy`.
+        match unsafe { make_child(task, libc::CLONE_CHILD_CLEARTID) } {
+            Ok(pid) => {
+                park(task);
+                Ok(pid)
+            }
+            Err(e) => {
+                // SAFETY: there is no child; the pointer came from a box.
+                recycle(unsafe { Box::from_raw(task) });
+                Err(e)
+            }
+        }
+    }
+
     fn launch(&self, said: &[&[u8]]) -> Result<Pid, (NotStarted, Option<Pid>)> {
         release_parked();
         let task = Box::into_raw(Box::new(Task::new(self, said)));
         // CLONE_VFORK holds this process until the child has exec'd or exited. With other ids that would put this
         // process at the mercy of a user who sends the child SIGSTOP, so the kernel is asked to tell instead.
         let until = if self.ids.is_some() { libc::CLONE_CHILD_CLEARTID } else { libc::CLONE_VFORK };
-        // SAFETY: the task is live, and no child uses it yet.
-        let (top, busy) = unsafe { ((*task).stack_top(), (*task).busy.as_ptr()) };
-        let (no_tid, no_tls) = (std::ptr::null_mut::<libc::pid_t>(), std::ptr::null_mut::<c_void>());
-        let flags = libc::CLONE_VM | until | libc::SIGCHLD;
-        let before = block_all();
-        // SAFETY: the child runs `child` on the task's own stack with all signals blocked; the task outlives its use of
-        // it: either CLONE_VFORK holds this process, or the task is freed only when the kernel has cleared `busy`.
-        let pid = unsafe { libc::clone(child, top.cast(), flags, task.cast::<c_void>(), no_tid, no_tls, busy) };
-        let pid = crate::fd::check(pid).map(Pid);
+        // SAFETY: the task came from a box just now; either CLONE_VFORK holds this process, or the task is freed only
+        // when the kernel has cleared `busy`.
+        let pid = unsafe { make_child(task, until) };
         // SAFETY: the atomic is part of the live task.
         let left = pid.is_err() || self.ids.is_none() || wait_until_zero(unsafe { &(*task).busy }, PATIENCE);
-        restore(&before);
         let pid = match pid {
             Ok(pid) if !left => {
                 park(task);
@@ -157,17 +170,15 @@ impl Program {
             pid => pid,
         };
         // SAFETY: no child uses the task any more; the pointer came from a box.
-        let mut task = unsafe { Box::from_raw(task) };
+        let task = unsafe { Box::from_raw(task) };
         let pid = pid.map_err(|e| (NotStarted::Fork(e), None))?;
-        if let Ok(mut spare) = SPARE_STACK.lock() {
-            *spare = Some(std::mem::take(&mut task.stack));
-        }
-        let error = task.error.load(Ordering::SeqCst);
+        let (error, stage) = (task.error.load(Ordering::SeqCst), task.stage.load(Ordering::SeqCst));
+        recycle(task);
         if error == 0 {
             return Ok(pid);
         }
         let error = io::Error::from_raw_os_error(error);
-        let why = match task.stage.load(Ordering::SeqCst) {
+        let why = match stage {
             STAGE_EXEC => NotStarted::Exec(error),
             STAGE_IDS => NotStarted::Ids(error),
             _ => NotStarted::Arrange(error),
@@ -228,6 +239,8 @@ struct Task {
     envp: Option<Vec<*const c_char>>,
     above: RawFd,
     said: Vec<Vec<u8>>,
+    /// What the child ends with if it does not become the program.
+    failed: crate::Exit,
     stack: Vec<u8>,
     /// Not 0 while the child uses this; the kernel clears it (CLONE_CHILD_CLEARTID).
     busy: AtomicI32,
@@ -246,6 +259,7 @@ impl Task {
             program,
             above: highest + 1,
             said: said.iter().map(|s| s.to_vec()).collect(),
+            failed: crate::Exit::TEMPORARY,
             stack: SPARE_STACK.lock().ok().and_then(|mut s| s.take()).unwrap_or_else(|| vec![0; STACK_BYTES]),
             busy: AtomicI32::new(1),
             error: AtomicI32::new(0),
@@ -261,6 +275,13 @@ impl Task {
 
 /// The stack of the last child, for the next one: a spawner need not map and unmap one each time.
 static SPARE_STACK: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// Frees a task that no child uses, all but its stack.
+fn recycle(mut task: Box<Task>) {
+    if let Ok(mut spare) = SPARE_STACK.lock() {
+        *spare = Some(std::mem::take(&mut task.stack));
+    }
+}
 
 /// A task whose child was not seen to leave it.
 struct Parked(*mut Task);
@@ -285,7 +306,7 @@ fn release_parked() {
                 return true;
             }
             // SAFETY: the pointer came from a box, its child has left it, and the list forgets it now.
-            drop(unsafe { Box::from_raw(parked.0) });
+            recycle(unsafe { Box::from_raw(parked.0) });
             false
         });
     }
@@ -309,6 +330,24 @@ fn wait_until_zero(word: &AtomicI32, limit: std::time::Duration) -> bool {
     }
 }
 
+/// Makes the child that becomes the task's program. With CLONE_CHILD_CLEARTID in `until` the kernel clears the task's `busy`
+/// when the child has no more use for it; with CLONE_VFORK it has none when this returns.
+///
+/// # Safety
+/// The task is live, and stays so until the child has no more use for it.
+unsafe fn make_child(task: *mut Task, until: c_int) -> io::Result<Pid> {
+    // SAFETY: no child uses the task yet.
+    let (top, busy) = unsafe { ((*task).stack_top(), (*task).busy.as_ptr()) };
+    let (no_tid, no_tls) = (std::ptr::null_mut::<libc::pid_t>(), std::ptr::null_mut::<c_void>());
+    let flags = libc::CLONE_VM | until | libc::SIGCHLD;
+    let before = block_all();
+    // SAFETY: the child runs `child` on the task's own stack with all signals blocked.
+    let pid = unsafe { libc::clone(child, top.cast(), flags, task.cast::<c_void>(), no_tid, no_tls, busy) };
+    let pid = crate::fd::check(pid);
+    restore(&before);
+    pid.map(Pid)
+}
+
 extern "C" fn child(task: *mut c_void) -> c_int {
     // SAFETY: `launch` passes a pointer to a live task; shared access only, what changes in it is atomic.
     let task = unsafe { &*task.cast::<Task>() };
@@ -317,7 +356,7 @@ extern "C" fn child(task: *mut c_void) -> c_int {
     let error = unsafe { arrange_and_exec(task) };
     task.error.store(error, Ordering::SeqCst);
     // SAFETY: _exit ends the child without touching the memory it shares with its parent.
-    unsafe { libc::_exit(c_int::from(crate::Exit::TEMPORARY.0)) }
+    unsafe { libc::_exit(c_int::from(task.failed.0)) }
 }
 
 /// Writes the pieces with this process's id between them. Like `arrange_and_exec` without any allocation.
@@ -486,6 +525,21 @@ mod tests {
     fn failure_to_exec_is_an_error_and_leaves_no_child() {
         let e = Program::new(b"/nonexistent/x", &[b"x"]).unwrap().start().unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_program_started_ahead_tells_by_its_end_if_it_failed() {
+        let (r, w) = crate::fd::pipe().unwrap();
+        let p = Program::new(b"/bin/sh", &[b"sh", b"-c", b"echo here >&3; exit 7"]).unwrap();
+        let pid = p.fd(3, w.as_raw_fd()).start_ahead(crate::Exit(9)).unwrap();
+        // The pipe may be closed here while the child is still on its way.
+        drop(w);
+        let mut out = String::new();
+        std::fs::File::from(r).read_to_string(&mut out).unwrap();
+        assert_eq!((out.as_str(), wait(pid).unwrap()), ("here\n", Ended::Exit(7)));
+        let missing = Program::new(b"/nonexistent/x", &[b"x"]).unwrap();
+        let pid = missing.start_ahead(crate::Exit(9)).unwrap();
+        assert_eq!(wait(pid).unwrap(), Ended::Exit(9));
     }
 
     #[test]

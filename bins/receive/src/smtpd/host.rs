@@ -38,6 +38,10 @@ pub struct SpfTexts {
 pub struct ThisHost {
     home: PathBuf,
     queue_program: Option<Vec<u8>>,
+    /// Nothing that is started for a message looks at the environment, so it need not wait for the last recipient.
+    starts_early: bool,
+    /// The queue program of a message that has not begun.
+    expected: Option<Submission>,
     check_program: Vec<&'static [u8]>,
     limit: Duration,
     /// What children see besides this process's own environment, or no more.
@@ -57,8 +61,18 @@ impl ThisHost {
                 let _ = sys::fd::close_on_exec(n);
             }
         }
-        let pid = process::pid().0.to_string().into_bytes();
-        ThisHost { home, queue_program, check_program, limit, exports: Vec::new(), spf, pid, null: None }
+        ThisHost {
+            home,
+            starts_early: queue_program.is_none() && env::get(b"QHPSI").is_none(),
+            queue_program,
+            expected: None,
+            check_program,
+            limit,
+            exports: Vec::new(),
+            spf,
+            pid: process::pid().0.to_string().into_bytes(),
+            null: None,
+        }
     }
 
     /// The environment of a child.
@@ -111,12 +125,36 @@ fn number(name: &[u8]) -> Option<RawFd> {
     env::get(name).and_then(|value| control::leading_number(&value)).and_then(|n| RawFd::try_from(n).ok())
 }
 
+impl Drop for ThisHost {
+    fn drop(&mut self) {
+        self.expect_no_mail();
+    }
+}
+
 impl Host for ThisHost {
     type Mail = Submission;
     type Check = Checkpassword;
 
     fn open(&mut self) -> io::Result<Submission> {
+        if let Some(submission) = self.expected.take() {
+            return Ok(submission);
+        }
         Submission::start(&self.home, self.queue_program.as_deref(), self.env())
+    }
+
+    fn expect_mail(&mut self) {
+        if self.starts_early && self.expected.is_none() {
+            // What fails now may succeed when it is needed.
+            self.expected = Submission::start(&self.home, None, self.env()).ok();
+        }
+    }
+
+    fn expect_no_mail(&mut self) {
+        if let Some(mut submission) = self.expected.take() {
+            submission.fail();
+            // There is no message to have a verdict.
+            let _ = submission.finish();
+        }
     }
 
     fn export(&mut self, name: &[u8], value: Option<&[u8]>) {

@@ -189,8 +189,15 @@ impl<S: Source, W: Write, H: Host> Session<S, W, H> {
             return self.error(b"503 MAIL first (#5.5.1)");
         };
         let answered = self.recipient(&mut transaction, argument);
+        let complete = !transaction.recipients.is_empty();
         self.transaction = Some(transaction);
-        answered
+        answered?;
+        if complete && self.input.unused().is_empty() {
+            // The client makes up its mind to say DATA while the queue program starts.
+            self.flush()?;
+            self.host.expect_mail();
+        }
+        Ok(())
     }
 
     fn recipient(&mut self, transaction: &mut Transaction, argument: &[u8]) -> Result<(), End> {

@@ -16,6 +16,12 @@ pub trait Host {
     /// Begins a message.
     fn open(&mut self) -> io::Result<Self::Mail>;
 
+    /// A message will begin soon: what starts slowly may be started now, while the client has its turn.
+    fn expect_mail(&mut self) {}
+
+    /// The message that was expected does not come.
+    fn expect_no_mail(&mut self) {}
+
     /// Gives programs that are started from now on the variable with this value, or takes it away.
     fn export(&mut self, name: &[u8], value: Option<&[u8]>);
 

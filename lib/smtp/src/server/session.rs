@@ -325,6 +325,7 @@ impl<S: Source, W: Write, H: Host> Session<S, W, H> {
     /// Drops the transaction, and what programs would see of it.
     pub(super) fn forget_transaction(&mut self) {
         if let Some(transaction) = self.transaction.take() {
+            self.host.expect_no_mail();
             self.host.export(b"MAILFROM", None);
             self.host.export(b"RCPTTO", None);
             if transaction.claimed_user.is_some() {

@@ -87,6 +87,8 @@ struct Memory {
     exports: Rc<RefCell<std::collections::BTreeMap<String, String>>>,
     /// Everything that was done, in order: pauses, look-ups, checks.
     done: Rc<RefCell<Vec<String>>>,
+    /// What was told of mail to come, in order.
+    ahead: Rc<RefCell<Vec<&'static str>>>,
     refusal: Option<&'static [u8]>,
     code: Option<u8>,
     closed: bool,
@@ -117,6 +119,14 @@ impl Host for Memory {
         let shown = self.exports.borrow().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
         self.done.borrow_mut().push(format!("open {}", shown.join(",")));
         Ok(Draft { to: self.clone(), message: Message::default(), failed: false })
+    }
+
+    fn expect_mail(&mut self) {
+        self.ahead.borrow_mut().push("mail");
+    }
+
+    fn expect_no_mail(&mut self) {
+        self.ahead.borrow_mut().push("none");
     }
 
     fn export(&mut self, name: &[u8], value: Option<&[u8]>) {
@@ -406,6 +416,21 @@ fn s4_a_whole_session_in_one_write_is_answered_in_order_and_in_one_write() {
     assert_eq!(p.codes().join(" "), expected);
     assert_eq!(p.writes.len(), 2, "greeting and all the rest");
     assert_eq!(p.queued.len(), 1);
+}
+
+#[test]
+fn mail_is_expected_of_a_client_that_waits_after_its_recipients() {
+    let ahead = |lines: &[&str]| {
+        let play = Play::new();
+        let memory = play.queue.clone();
+        play.acts(lines.iter().map(|line| Act::Send(line.as_bytes().to_vec())).collect());
+        memory.ahead.take()
+    };
+    let (mail, rcpt, bad) = ("MAIL FROM:<a@there.test>\r\n", "RCPT TO:<b@here.test>\r\n", "RCPT TO:<b@there.test>\r\n");
+    assert_eq!(ahead(&[mail, rcpt, rcpt, "RSET\r\n"]), ["mail", "mail", "none"]);
+    assert_eq!(ahead(&[mail, rcpt, "DATA\r\n", "x\r\n.\r\n"]), ["mail", "none"]);
+    assert!(ahead(&[mail, bad, "QUIT\r\n"]).is_empty());
+    assert!(ahead(&[mail, &format!("{rcpt}NOOP\r\n")]).is_empty());
 }
 
 #[test]
