@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// How long a wait lasts before the program rests: so long that the page faults afterwards, 10 to 20 µs, are nothing beside
+/// How long a wait lasts before the program rests: so long that the page faults afterwards, 20 to 50 µs, are nothing beside
 /// it.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
