@@ -52,7 +52,7 @@ fn variables_by_options() {
     let server = Server::start(&["-seHRlmx"], &[], SHOW);
     for (options, protocol, cipher, bits) in [
         ("-quiet -tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", 128),
-        ("-quiet -tls1_3 -servername mx.test", "TLSv1.3", "TLS_AES_256_GCM_SHA384", 256),
+        ("-quiet -tls1_3 -servername mx.test", "TLSv1.3", "TLS_AES_128_GCM_SHA256", 128),
     ] {
         let shown = server.client(options, "");
         let shown = variables(&shown);
@@ -99,7 +99,7 @@ fn log_lines() {
         "sslserver: status: 1/40",
         "sslserver: pid P from 127.0.0.1",
         "sslserver: ok P mx:127.0.0.1:N :127.0.0.1::N",
-        "sslserver: ssl P accept TLSv1.3:TLS_AES_256_GCM_SHA384",
+        "sslserver: ssl P accept TLSv1.3:TLS_AES_128_GCM_SHA256",
         "sslserver: end P status 768",
     ];
     // The port stands alone in the second address, behind an empty info.
@@ -257,7 +257,7 @@ fn starttls_over_ucspi_tls() {
         let server = Server::of(command);
         let shown = server.client("-starttls smtp -quiet -tls1_3", "a line\n");
         assert!(shown.contains("got a line"), "{shown}");
-        let told = ["SSL_PROTOCOL=TLSv1.3", "SSL_CIPHER=TLS_AES_256_GCM_SHA384"];
+        let told = ["SSL_PROTOCOL=TLSv1.3", "SSL_CIPHER=TLS_AES_128_GCM_SHA256"];
         assert_eq!(told.map(|t| shown.contains(t)), [ask == "Y"; 2], "{shown}");
     }
 }
@@ -603,6 +603,8 @@ fn no_path_descriptor_or_memory_leads_a_program_to_the_key() {
         let handler = if same { 7302 } else { 7301 };
         assert_eq!(about(tls, "Uid:"), format!("Uid:\t{handler}\t{handler}\t{handler}\t{handler}"));
         assert_eq!(about(tls, "NoNewPrivs:"), "NoNewPrivs:\t1");
+        // The filter is there for it, and not for the program.
+        assert_eq!([program, tls].map(|pid| about(pid, "Seccomp:")), ["Seccomp:\t0", "Seccomp:\t2"]);
         // The search finds it where it must be, and nowhere else.
         assert!(memory_holds(tls, &in_use) && memory_holds(server.child.id(), &in_use));
         assert!(!memory_holds(program, &in_use) && !memory_holds(program, &in_file));

@@ -12,7 +12,7 @@ use sys::env::Env;
 use sys::error::{complain, text};
 use sys::fd::Fd;
 use sys::process::{self, Ended, Fork, Gid, Pid, Uid};
-use sys::signal::{self, SIGCHLD, SIGHUP, SIGTERM};
+use sys::signal::{self, SIGCHLD, SIGHUP};
 use sys::spawn::Program;
 use tls::facts::{self, Peer};
 use tls::pump::{self, Inner};
@@ -145,11 +145,8 @@ impl<'a> Session<'a> {
                 }
                 self.pump(connection, running, b"")
             }
-            Err(code) => {
-                // It must not go on in the clear.
-                let _ = process::kill(running.pid, SIGTERM);
-                code
-            }
+            // The program must not go on in the clear, and does not: it gets SIGTERM as this process ends.
+            Err(code) => code,
         }
     }
 
@@ -198,8 +195,8 @@ impl<'a> Session<'a> {
         };
         let limit = self.server.options.idle_limit;
         let result = pump::run(&mut connection, self.stream.as_raw_fd(), inner, limit, &mut has_ended);
+        // With an Err this process ends, and the program gets SIGTERM.
         if let Err(trouble) = result {
-            let _ = process::kill(pid, SIGTERM);
             return self.drop_late(&[b"unable to speak TLS: ", trouble.text().as_bytes()]);
         }
         // The client need not wait for what the program still has to do.
@@ -212,7 +209,8 @@ impl<'a> Session<'a> {
     }
 
     /// Gives up everything but the connection. Root stays behind: with no more than SSL_CHROOT to see, as SSL_UID, and
-    /// never as anybody else again.
+    /// never as anybody else again. What is left are system calls on descriptors that are open, and waiting for the
+    /// program: no file, no socket, no program, no process can be had or touched any more.
     fn lock_in(&self) -> Result<(), Vec<u8>> {
         let around = &self.server.surroundings;
         if let Some(dir) = &around.chroot {
@@ -224,6 +222,7 @@ impl<'a> Session<'a> {
         process::no_new_privileges();
         // Taking on an identity has that effect already; without one it is needed against others of the same user.
         process::no_looking_in();
+        sys::cage::only_to_go_on(&[sys::cage::CHILDREN]);
         Ok(())
     }
 
